@@ -1,0 +1,12 @@
+//! A private PostgreSQL server.
+
+mod account;
+mod builder;
+mod directory;
+mod log;
+mod programs;
+mod server;
+mod url;
+
+pub use builder::PostgresBuilder;
+pub use server::PostgresServer;

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::{
+    Window,
+    store::{ConsumerId, InboxStore},
+};
+use crate::{
+    error::StoreError,
+    hook::CommitHook,
+    key::{Canonical, InboxKey, KeyEncoder, KeyHasher, Secret, Xxh64Keyed},
+};
+
+/// What happens to a message whose key is absent: every chosen field is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WithoutKey {
+    /// The call fails with [`KeyAbsent`](super::KeyAbsent). The default: a producer that stopped
+    /// sending ids is noticed.
+    #[default]
+    Reject,
+    /// The handler runs without a claim, every time. Its hooks see
+    /// [`Decision::PassedThrough`](crate::hook::Decision::PassedThrough).
+    PassThrough,
+}
+
+/// What a layer, its services and their futures share.
+pub(super) struct Config<C> {
+    pub(super) consumer: Arc<str>,
+    pub(super) window: Window,
+    pub(super) without_key: WithoutKey,
+    pub(super) hooks: Vec<Arc<dyn CommitHook<C>>>,
+    pub(super) hasher: Arc<dyn KeyHasher>,
+    pub(super) secret: Option<Secret>,
+    /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
+    /// registration depends on.
+    pub(super) registration: Arc<OnceCell<Registration>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Registration {
+    pub(super) consumer: ConsumerId,
+    secret: Secret,
+}
+
+impl<C: Send + 'static> Config<C> {
+    pub(super) fn new(consumer: Arc<str>) -> Self {
+        Self {
+            consumer,
+            window: Window::default(),
+            without_key: WithoutKey::default(),
+            hooks: Vec::new(),
+            hasher: Arc::new(Xxh64Keyed),
+            secret: None,
+            registration: Arc::default(),
+        }
+    }
+
+    /// Checks the schema and registers the consumer, once.
+    pub(super) async fn register<St>(&self, store: &St) -> Result<Registration, StoreError>
+    where
+        St: InboxStore<Connection = C> + ?Sized,
+    {
+        let register = || async {
+            let meta = store.meta().await?;
+            let secret = self.secret.unwrap_or(meta.secret);
+            let probe = self.hasher.key(probe().as_bytes(), &secret);
+            let consumer =
+                store.register(Arc::clone(&self.consumer), self.window, probe).await?;
+            Ok(Registration { consumer, secret })
+        };
+        self.registration.get_or_try_init(register).await.copied()
+    }
+
+    pub(super) fn key(&self, canonical: &Canonical, registration: &Registration) -> InboxKey {
+        self.hasher.key(canonical.as_bytes(), &registration.secret)
+    }
+}
+
+/// A fixed message: its key tells two ways of making keys apart.
+fn probe() -> Canonical {
+    let mut encoder = KeyEncoder::new("tower-inbox");
+    encoder.field("probe").field(&1);
+    encoder.finish()
+}
+
+impl<C> Clone for Config<C> {
+    fn clone(&self) -> Self {
+        Self {
+            consumer: Arc::clone(&self.consumer),
+            window: self.window,
+            without_key: self.without_key,
+            hooks: self.hooks.clone(),
+            hasher: Arc::clone(&self.hasher),
+            secret: self.secret,
+            registration: Arc::clone(&self.registration),
+        }
+    }
+}

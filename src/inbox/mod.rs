@@ -1,0 +1,35 @@
+#![doc = include_str!("../docs/inbox.md")]
+
+mod admit;
+mod config;
+mod error;
+mod future;
+mod key_source;
+mod layer;
+mod lease;
+mod outcome;
+mod received;
+pub mod retention;
+mod service;
+pub mod store;
+mod tx;
+mod window;
+
+pub use config::WithoutKey;
+pub use error::{InFlight, KeyAbsent, LeaseLost, TransactionNotReturned};
+pub use future::ResponseFuture;
+pub use key_source::{ByEncoder, ByFields, Derived, KeySource};
+pub use layer::InboxLayer;
+pub use lease::Lease;
+pub use outcome::Outcome;
+pub use received::{Leased, Received};
+pub use admit::{InLease, InTransaction, Mode};
+pub use service::Inbox;
+pub use tx::InboxTx;
+pub use window::{InvalidWindow, Window};
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use store::postgres::PgStore;
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use store::sqlite::SqliteStore;

@@ -1,0 +1,42 @@
+use sqlx::error::DatabaseError;
+
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    inbox::store::sql_error,
+};
+
+/// SQLSTATEs of `tower_inbox.contend`.
+pub(super) const DUPLICATE: &str = "TI001";
+pub(super) const IN_FLIGHT: &str = "TI002";
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+pub(super) const NO_SUCH_PREPARED: &str = "26000";
+pub(super) const PREPARED_EXISTS: &str = "42P05";
+pub(super) const SERIALIZATION_FAILURE: &str = "40001";
+pub(super) const DEADLOCK: &str = "40P01";
+const IN_FAILED_TRANSACTION: &str = "25P02";
+const NO_TRANSACTION: &str = "25P01";
+
+pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
+    sql_error::classify(error, context, kind)
+}
+
+fn kind(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
+    let code = error.code()?;
+    Some(match &*code {
+        // undefined schema, table, function, sequence
+        "3F000" | "42P01" | "42883" => StoreErrorKind::NotMigrated,
+        SERIALIZATION_FAILURE | DEADLOCK | "55P03" | "53300" | "57014" => StoreErrorKind::Busy,
+        // not in a read-write transaction, insufficient privilege
+        "25006" | "42501" => StoreErrorKind::ReadOnly,
+        "53100" => StoreErrorKind::Full,
+        // admin shutdown, crash shutdown, cannot connect now
+        "57P01" | "57P02" | "57P03" => StoreErrorKind::Unreachable,
+        IN_FAILED_TRANSACTION | NO_TRANSACTION => StoreErrorKind::Aborted,
+        // connection exceptions; no such role or password; no such database
+        code if code.starts_with("08") || code.starts_with("28") || code == "3D000" => {
+            StoreErrorKind::Unreachable
+        }
+        _ => return None,
+    })
+}

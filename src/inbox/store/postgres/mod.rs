@@ -1,0 +1,186 @@
+//! The inbox in PostgreSQL 12 or newer.
+
+mod claim;
+mod error;
+mod lease;
+mod register;
+mod sweep;
+mod tx;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sqlx::{PgConnection, PgPool};
+
+use super::{
+    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, OpenTx, StoreMeta, SweepStore, Swept,
+};
+use crate::{
+    error::StoreError,
+    hook::BoxFuture,
+    inbox::{Window, retention::Sweeper},
+    key::InboxKey,
+    schema::PgSchema,
+};
+
+/// The inbox in PostgreSQL, on a pool of your own.
+///
+/// ```no_run
+/// use sqlx::postgres::PgPoolOptions;
+/// use tower_inbox::inbox::PgStore;
+///
+/// # async fn example() -> Result<(), tower_inbox::BoxError> {
+/// let pool = PgPoolOptions::new()
+///     .test_before_acquire(false)
+///     .connect("postgres://localhost/shop")
+///     .await?;
+/// let store = PgStore::new(pool);
+/// store.schema().up().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The pool
+///
+/// A delivery holds one connection from its claim to its commit, so the pool's size bounds how many
+/// are handled at once. sqlx's default pool asks the server whether a connection is alive each time
+/// it hands one out, which costs a round trip per message; `test_before_acquire(false)` saves it, and
+/// a connection that died then fails one delivery, which the broker repeats.
+///
+/// # Isolation
+///
+/// Claims are exact under every isolation level. A session whose default is `repeatable read` or
+/// `serializable` may have to look again, which is done up to three times.
+///
+/// # Server log
+///
+/// A duplicate ends its claim with an error of SQLSTATE `TI001`, an in-flight one with `TI002`, and
+/// PostgreSQL writes both to its log.
+///
+/// # Locks
+///
+/// For each delivery one transaction-level advisory lock is held, under a 64-bit number made from
+/// consumer and key.
+#[derive(Clone)]
+pub struct PgStore {
+    pool: PgPool,
+    prepared: bool,
+    clock: Option<Clock>,
+}
+
+impl PgStore {
+    /// Uses a pool. Does not connect, and does not migrate.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, prepared: true, clock: None }
+    }
+
+    /// Whether sessions keep the claim as a prepared statement. Defaults to `true`.
+    ///
+    /// It is prepared with SQL's `PREPARE` the first time a session claims, and works behind
+    /// PgBouncer in transaction mode, too. Switch it off for a proxy that pins a session to a client
+    /// once it has seen a `PREPARE`, such as Amazon RDS Proxy; a claim then costs the server some
+    /// 50 microseconds more.
+    #[must_use]
+    pub fn prepared(mut self, prepared: bool) -> Self {
+        self.prepared = prepared;
+        self
+    }
+
+    /// Takes the time from a test's clock instead of the database's. The database's by default.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The tables: make them, check them, take them away.
+    pub fn schema(&self) -> PgSchema {
+        PgSchema::new(self.pool.clone(), error::classify)
+    }
+
+    /// Makes what removes expired claims; spawn its [`run`](Sweeper::run).
+    pub fn sweeper(&self) -> Sweeper<Self> {
+        Sweeper::new(self.clone())
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Seconds since 2020-01-01 where a test has its own clock.
+    fn now(&self) -> Option<f64> {
+        #[allow(clippy::cast_precision_loss)] // milliseconds of some centuries fit 53 bits
+        self.clock.as_ref().map(|clock| clock.millis() as f64 / 1000.0)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl InboxStore for PgStore {
+    type Connection = PgConnection;
+
+    fn meta(&self) -> BoxFuture<'static, Result<StoreMeta, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { register::meta(&store).await })
+    }
+
+    fn register(
+        &self,
+        consumer: Arc<str>,
+        window: Window,
+        probe: InboxKey,
+    ) -> BoxFuture<'static, Result<ConsumerId, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { register::register(&store, &consumer, window, probe).await })
+    }
+
+    fn claim(
+        &self,
+        claim: Claim,
+    ) -> BoxFuture<'static, Result<Claimed<PgConnection>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { claim::claim(&store, claim).await })
+    }
+
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<PgConnection>>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { claim::begin(&store).await })
+    }
+
+    fn lease(
+        &self,
+        request: LeaseRequest,
+    ) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { lease::lease(&store, &request).await })
+    }
+
+    fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { lease::settle(&store, grant, deed).await })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl SweepStore for PgStore {
+    fn begin_round(&self, every: Duration) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { sweep::begin_round(&store, every).await })
+    }
+
+    fn sweep(
+        &self,
+        cursor: Option<Cursor>,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore").field("prepared", &self.prepared).finish_non_exhaustive()
+    }
+}

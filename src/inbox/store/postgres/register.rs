@@ -1,0 +1,79 @@
+use sqlx::Row;
+
+use super::{PgStore, error};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    inbox::{
+        Window,
+        store::{ConsumerId, StoreMeta},
+    },
+    key::{InboxKey, Secret},
+};
+
+pub(super) async fn meta(store: &PgStore) -> Result<StoreMeta, StoreError> {
+    store.schema().check().await?;
+    let secret: [u8; 16] = sqlx::query_scalar(include_str!("sql/meta.sql"))
+        .persistent(store.prepared)
+        .fetch_one(&store.pool)
+        .await
+        .map_err(|error| error::classify(error, "could not read the secret of the keys"))?;
+    Ok(StoreMeta::new(Secret::from_bytes(secret)))
+}
+
+pub(super) async fn register(
+    store: &PgStore,
+    consumer: &str,
+    window: Window,
+    probe: InboxKey,
+) -> Result<ConsumerId, StoreError> {
+    let classify =
+        |error| error::classify(error, &format!("could not register the consumer {consumer:?}"));
+    // Looking first keeps the identity column from counting up at every start.
+    if let Some(id) = find(store, consumer, probe).await? {
+        sqlx::query(include_str!("sql/window.sql"))
+            .persistent(store.prepared)
+            .bind(id.0)
+            .bind(window.as_secs().cast_signed())
+            .execute(&store.pool)
+            .await
+            .map_err(classify)?;
+        return Ok(id);
+    }
+    sqlx::query(include_str!("sql/register.sql"))
+        .persistent(store.prepared)
+        .bind(consumer)
+        .bind(uuid::Uuid::from(probe))
+        .bind(window.as_secs().cast_signed())
+        .execute(&store.pool)
+        .await
+        .map_err(classify)?;
+    find(store, consumer, probe).await?.ok_or_else(|| {
+        StoreError::new(
+            StoreErrorKind::Other,
+            format!("the consumer {consumer:?} vanished while it was being registered"),
+        )
+    })
+}
+
+async fn find(
+    store: &PgStore,
+    consumer: &str,
+    probe: InboxKey,
+) -> Result<Option<ConsumerId>, StoreError> {
+    let classify =
+        |error| error::classify(error, &format!("could not look the consumer {consumer:?} up"));
+    let Some(row) = sqlx::query(include_str!("sql/consumer.sql"))
+        .persistent(store.prepared)
+        .bind(consumer)
+        .fetch_optional(&store.pool)
+        .await
+        .map_err(classify)?
+    else {
+        return Ok(None);
+    };
+    let registered: uuid::Uuid = row.try_get(1).map_err(classify)?;
+    if InboxKey::from(registered) != probe {
+        return Err(StoreError::key_changed(consumer));
+    }
+    Ok(Some(ConsumerId(row.try_get(0).map_err(classify)?)))
+}

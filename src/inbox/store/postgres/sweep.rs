@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use super::{PgStore, error::classify};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    inbox::store::{Cursor, Swept},
+};
+
+pub(super) async fn begin_round(store: &PgStore, every: Duration) -> Result<bool, StoreError> {
+    let began = sqlx::query(include_str!("sql/begin_round.sql"))
+        .persistent(store.prepared)
+        .bind(seconds(every))
+        .bind(store.now())
+        .execute(&store.pool)
+        .await
+        .map_err(|error| classify(error, "could not begin a round of sweeping"))?;
+    Ok(began.rows_affected() == 1)
+}
+
+/// Walks the table by page numbers, so that no index on the expiry has to be paid for by every
+/// claim. (Tid range scans: PostgreSQL 14; before that each batch reads the whole table.)
+pub(super) async fn sweep(
+    store: &PgStore,
+    cursor: Option<Cursor>,
+    retention: Duration,
+) -> Result<Swept, StoreError> {
+    let failed = |error| classify(error, "could not sweep expired claims");
+    let (page, pages) = match cursor {
+        Some(cursor) => parse(&cursor)?,
+        None => {
+            sqlx::query(include_str!("sql/sweep_leases.sql"))
+                .persistent(store.prepared)
+                .bind(seconds(retention.saturating_add(ATTEMPTS)))
+                .bind(store.now())
+                .execute(&store.pool)
+                .await
+                .map_err(failed)?;
+            let pages = sqlx::query_scalar(include_str!("sql/pages.sql"))
+                .persistent(store.prepared)
+                .fetch_one(&store.pool)
+                .await
+                .map_err(failed)?;
+            (0, pages)
+        }
+    };
+    let end = page + PAGES;
+    let swept = sqlx::query(include_str!("sql/sweep.sql"))
+        .persistent(store.prepared)
+        .bind(LOCK_ID)
+        .bind(format!("({page},0)"))
+        .bind(format!("({end},0)"))
+        .bind(seconds(retention))
+        .bind(store.now())
+        .execute(&store.pool)
+        .await
+        .map_err(failed)?;
+    let next = (end < pages).then(|| Cursor([end.to_be_bytes(), pages.to_be_bytes()].concat()));
+    Ok(Swept { removed: swept.rows_affected(), next })
+}
+
+fn parse(cursor: &Cursor) -> Result<(i64, i64), StoreError> {
+    let halves = cursor.0.as_chunks::<8>();
+    match halves {
+        ([page, pages], []) => Ok((i64::from_be_bytes(*page), i64::from_be_bytes(*pages))),
+        _ => Err(StoreError::new(StoreErrorKind::Other, "the cursor is not one of this store")),
+    }
+}
+
+fn seconds(length: Duration) -> i32 {
+    i32::try_from(length.as_secs()).unwrap_or(i32::MAX)
+}
+
+// About 10 000 rows: some 10 ms of deleting, and one short transaction.
+const PAGES: i64 = 64;
+// "tower-in" as a number; one process deletes at a time.
+const LOCK_ID: i64 = 0x746f_7765_722d_696e;
+// How long the attempts of a message that was never completed are remembered.
+const ATTEMPTS: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,102 @@
+use sqlx::{Database, pool::PoolConnection};
+use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
+
+/// What sqlx's driver does when the future of a begin or a commit is dropped.
+pub(super) trait Driver: Database {
+    /// Whether it no longer knows if a transaction is open.
+    const LOSES_TRACK: bool;
+}
+
+/// A pooled connection with a transaction that begins, is open, or ends.
+///
+/// sqlx 0.9.0 hands a connection back to its pool with a transaction open when the future of
+/// `begin` is dropped (launchbadge/sqlx#4385). Whoever gets it next writes into that transaction,
+/// is told `Ok`, and loses the write. So while a begin or a commit is under way, dropping this closes
+/// the connection of a driver that loses track; while the transaction is known to be open, dropping it rolls back.
+pub(super) struct Held<DB: Driver> {
+    connection: Option<PoolConnection<DB>>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No transaction; the connection is clean.
+    Idle,
+    /// The server may or may not have a transaction open.
+    Unknown,
+    /// A transaction is open.
+    Open,
+}
+
+impl<DB: Driver> Held<DB> {
+    pub(super) fn new(connection: PoolConnection<DB>) -> Self {
+        Self { connection: Some(connection), phase: Phase::Idle }
+    }
+
+    /// Begins with a statement that leaves no transaction behind when the database refuses it.
+    pub(super) async fn begin(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
+        self.phase = Phase::Unknown;
+        let begun = DB::TransactionManager::begin(self.connection_mut(), Some(statement)).await;
+        match &begun {
+            Ok(()) => self.phase = Phase::Open,
+            Err(sqlx::Error::Database(_)) => self.phase = Phase::Idle,
+            Err(_) => {}
+        }
+        begun
+    }
+
+    /// Depth 1 is the transaction that we began; anything else is a savepoint that was leaked, or a
+    /// transaction that was ended behind our back.
+    pub(super) fn depth(&self) -> usize {
+        DB::TransactionManager::get_transaction_depth(self.connection())
+    }
+
+    /// Runs what ends the transaction. When it is dropped or fails, the connection is closed.
+    pub(super) async fn end<F>(mut self, end: F) -> Result<(), sqlx::Error>
+    where
+        F: AsyncFnOnce(&mut DB::Connection) -> Result<Ended, sqlx::Error>,
+    {
+        self.phase = Phase::Unknown;
+        match end(self.connection_mut()).await? {
+            Ended::Idle => self.phase = Phase::Idle,
+            Ended::Chained => self.phase = Phase::Open,
+        }
+        Ok(())
+    }
+
+    pub(super) fn connection(&self) -> &DB::Connection {
+        self.connection.as_ref().expect("the connection is only taken by drop")
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut DB::Connection {
+        self.connection.as_mut().expect("the connection is only taken by drop")
+    }
+}
+
+/// How the session stands after the end of its transaction.
+pub(super) enum Ended {
+    /// Without one.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    Idle,
+    /// In a new, empty one, which the drop rolls back.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    Chained,
+}
+
+impl<DB: Driver> Drop for Held<DB> {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        match self.phase {
+            Phase::Idle => {}
+            Phase::Unknown if DB::LOSES_TRACK => connection.close_on_drop(),
+            Phase::Unknown | Phase::Open => {
+                // Queued here, and run before anybody else gets the connection. One for each
+                // savepoint that the handler leaked, and one for the transaction.
+                let depth = DB::TransactionManager::get_transaction_depth(&connection);
+                for _ in 0..depth.max(1) {
+                    DB::TransactionManager::start_rollback(&mut connection);
+                }
+            }
+        }
+    }
+}

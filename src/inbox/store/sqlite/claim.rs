@@ -1,0 +1,102 @@
+use sqlx::SqliteConnection;
+
+use super::{Now, SqliteStore, error::classify, tx};
+use crate::{
+    error::StoreError,
+    inbox::store::{Claim, Claimed, ConsumerId, OpenTx},
+    key::InboxKey,
+};
+
+/// Claims and begins in one visit to the connection's thread. Only what is in the way of the insert
+/// needs a second look.
+///
+/// The insert runs with the begin, which takes no bound values; everything formatted in here is an
+/// integer or hexadecimal digits of our own making.
+pub(super) async fn claim(
+    store: &SqliteStore,
+    claim: Claim,
+) -> Result<Claimed<SqliteConnection>, StoreError> {
+    let Claim { consumer, key, window, .. } = claim;
+    let expires_at = store.now().after(window);
+    let insert = format!(
+        "insert or rollback into tower_inbox_inbox (consumer, key, expires_at) \
+         values ({consumer}, x'{:032x}', {expires_at})",
+        u128::from_be_bytes(*key.as_bytes()),
+    );
+    match tx::begin_with_insert(store, insert).await? {
+        Some(tx) => Ok(Claimed::Won(Box::new(tx))),
+        None => contend(store, claim).await,
+    }
+}
+
+/// Takes over an expired claim, or says who is there.
+async fn contend(
+    store: &SqliteStore,
+    claim: Claim,
+) -> Result<Claimed<SqliteConnection>, StoreError> {
+    let Claim { consumer, key, window, .. } = claim;
+    let mut tx = tx::begin(store).await?;
+    let now = store.now();
+    let held = holder(tx.connection_mut(), consumer, key, now).await;
+    match held.map_err(failed)? {
+        Holder::Nobody => {
+            take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+            sqlx::query(include_str!("sql/forget_lease.sql"))
+                .bind(consumer.0)
+                .bind(key.as_bytes().as_slice())
+                .execute(tx.connection_mut())
+                .await
+                .map_err(failed)?;
+            Ok(Claimed::Won(Box::new(tx)))
+        }
+        Holder::Claim => Box::new(tx).rollback().await.map(|()| Claimed::Duplicate),
+        Holder::Lease => Box::new(tx).rollback().await.map(|()| Claimed::InFlight),
+    }
+}
+
+/// Who has a message at a moment.
+pub(super) enum Holder {
+    Nobody,
+    Claim,
+    Lease,
+}
+
+pub(super) async fn holder(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    key: InboxKey,
+    now: Now,
+) -> Result<Holder, sqlx::Error> {
+    let found: Option<(i64, Option<i64>)> = sqlx::query_as(include_str!("sql/holder.sql"))
+        .bind(consumer.0)
+        .bind(key.as_bytes().as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(match found {
+        Some((expires_at, lease_until)) if expires_at > now.floor() => match lease_until {
+            Some(lease_until) if lease_until > now.floor() => Holder::Lease,
+            _ => Holder::Claim,
+        },
+        _ => Holder::Nobody,
+    })
+}
+
+/// Writes the claim, whether an expired one is there or not.
+pub(super) async fn take(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    key: InboxKey,
+    expires_at: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/take.sql"))
+        .bind(consumer.0)
+        .bind(key.as_bytes().as_slice())
+        .bind(expires_at)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    classify(error, "could not claim the message")
+}

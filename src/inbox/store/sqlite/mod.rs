@@ -1,0 +1,232 @@
+//! The inbox in an SQLite file, with nothing to install.
+
+mod claim;
+mod error;
+mod lease;
+mod register;
+mod sweep;
+mod tx;
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use sqlx::{
+    SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, OpenTx, StoreMeta, SweepStore, Swept,
+};
+use crate::{
+    error::StoreError,
+    hook::BoxFuture,
+    inbox::{Window, retention::Sweeper},
+    key::InboxKey,
+    schema::SqliteSchema,
+};
+
+/// The inbox in an SQLite database.
+///
+/// ```
+/// use tower_inbox::inbox::SqliteStore;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_inbox::BoxError> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("shop.db");
+/// let store = SqliteStore::open(&path).await?;
+/// store.schema().up().await?;
+/// # store.pool().close().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # One writer
+///
+/// SQLite has one writer at a time, so deliveries queue for the file and are then answered *handled*
+/// or *duplicate*; only leased deliveries can be in flight. Who waits longer than the busy timeout
+/// gets [`Busy`](crate::error::StoreErrorKind::Busy). The pool of [`open`](Self::open) has one
+/// connection: a handler that asks the pool for another one while it holds its transaction waits
+/// for itself.
+///
+/// # Durability
+///
+/// [`open`](Self::open) uses a write-ahead log with `synchronous = full`: what was acknowledged
+/// survives a power cut. With `normal`, which many pools have, the last commits may be lost
+/// together with their claims; then a message that was acknowledged is gone.
+#[derive(Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+    clock: Option<Clock>,
+}
+
+impl SqliteStore {
+    /// Uses a pool of your own. Does not connect, and does not migrate.
+    pub fn new(pool: SqlitePool) -> Self {
+        Self { pool, clock: None }
+    }
+
+    /// Opens a file, and makes it if it is missing, with the options recommended above. Does not
+    /// migrate.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be made, opened or is not a database.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(|error| {
+                error::classify(error, &format!("could not open {}", path.display()))
+            })?;
+        Ok(Self::new(pool))
+    }
+
+    /// Makes a database in memory that lives as long as the store; for tests and examples.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(SqliteConnectOptions::new().in_memory(true))
+            .await
+            .map_err(|error| error::classify(error, "could not make a database in memory"))?;
+        Ok(Self::new(pool))
+    }
+
+    /// Takes the time from a test's clock instead of the machine's. The machine's by default.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The tables: make them, check them, take them away.
+    pub fn schema(&self) -> SqliteSchema {
+        SqliteSchema::new(self.pool.clone(), error::classify)
+    }
+
+    /// Makes what removes expired claims; spawn its [`run`](Sweeper::run).
+    pub fn sweeper(&self) -> Sweeper<Self> {
+        Sweeper::new(self.clone())
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Now, in milliseconds since 2020-01-01.
+    fn now(&self) -> Now {
+        Now(self.clock.as_ref().map_or_else(Clock::system_millis, Clock::millis))
+    }
+}
+
+/// A moment, as the columns hold it: an expiry is rounded up and a comparison down, so that nothing
+/// ends early.
+#[derive(Clone, Copy)]
+struct Now(i64);
+
+impl Now {
+    fn floor(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    fn after(self, length: Window) -> i64 {
+        self.0.div_euclid(1000)
+            + i64::from(self.0.rem_euclid(1000) > 0)
+            + i64::from(length.as_secs())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl InboxStore for SqliteStore {
+    type Connection = SqliteConnection;
+
+    fn meta(&self) -> BoxFuture<'static, Result<StoreMeta, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { register::meta(&store).await })
+    }
+
+    fn register(
+        &self,
+        consumer: Arc<str>,
+        window: Window,
+        probe: InboxKey,
+    ) -> BoxFuture<'static, Result<ConsumerId, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { register::register(&store, &consumer, window, probe).await })
+    }
+
+    fn claim(
+        &self,
+        claim: Claim,
+    ) -> BoxFuture<'static, Result<Claimed<SqliteConnection>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { claim::claim(&store, claim).await })
+    }
+
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<SqliteConnection>>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move {
+            let tx = tx::begin(&store).await?;
+            Ok(Box::new(tx) as Box<dyn OpenTx<SqliteConnection>>)
+        })
+    }
+
+    fn lease(
+        &self,
+        request: LeaseRequest,
+    ) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { lease::lease(&store, &request).await })
+    }
+
+    fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { lease::settle(&store, grant, deed).await })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl SweepStore for SqliteStore {
+    fn begin_round(&self, every: Duration) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { sweep::begin_round(&store, every).await })
+    }
+
+    fn sweep(
+        &self,
+        cursor: Option<Cursor>,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+// A queue of some thousand deliveries at 4 000 a second, and far above one slow handler.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

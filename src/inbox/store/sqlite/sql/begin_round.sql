@@ -1,0 +1,3 @@
+update tower_inbox_meta
+set swept_at = ?2
+where swept_at <= ?2 - ?1

@@ -1,0 +1,2 @@
+select secret
+from tower_inbox_meta

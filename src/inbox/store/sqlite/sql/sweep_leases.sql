@@ -1,0 +1,2 @@
+delete from tower_inbox_lease
+where lease_until <= ?1

@@ -1,0 +1,98 @@
+use sqlx::SqlitePool;
+
+use super::{Step, VERSION, check, failed, migrator};
+use crate::error::StoreError;
+
+/// The tables `tower_inbox_…` in an SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteSchema {
+    pool: SqlitePool,
+    classify: fn(sqlx::Error, &str) -> StoreError,
+}
+
+impl SqliteSchema {
+    /// The steps as plain SQL, for those who run migrations with other tools.
+    pub const STEPS: &[Step] = &[Step {
+        version: 1,
+        description: "inbox",
+        up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
+        down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
+    }];
+
+    pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
+        Self { pool, classify }
+    }
+
+    /// Brings the tables up to this release. Doing it again changes nothing; of two
+    /// processes at once one does it.
+    ///
+    /// # Cancellation
+    ///
+    /// Each step is one transaction; dropping the future leaves whole steps.
+    pub async fn up(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
+        let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
+        drop(connection);
+        match ran {
+            Ok(()) => Ok(()),
+            // SQLite has no lock that makes two migrators take turns. The one that came second
+            // failed because the tables are there, which is what it wanted.
+            Err(_) if self.check().await.is_ok() => Ok(()),
+            Err(error) => Err(failed(error, self.classify)),
+        }
+    }
+
+    /// Takes the tables away down to a version; 0 removes the migrations table as well. Every claim
+    /// above it is lost: stop the consumers first.
+    pub async fn down(&self, version: i64) -> Result<(), StoreError> {
+        if self.version().await?.is_none() {
+            return Ok(());
+        }
+        let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
+        migrator(Self::STEPS, TABLE)
+            .undo(&mut *connection, version)
+            .await
+            .map_err(|error| failed(error, self.classify))?;
+        if version == 0 {
+            sqlx::raw_sql("drop table tower_inbox_migrations")
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| self.error(error))?;
+        }
+        Ok(())
+    }
+
+    /// The version found, `None` where there are no tables.
+    pub async fn version(&self) -> Result<Option<i64>, StoreError> {
+        let there: bool = sqlx::query_scalar(
+            "select exists (select 1 from sqlite_schema where name = 'tower_inbox_migrations')",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.error(error))?;
+        if !there {
+            return Ok(None);
+        }
+        sqlx::query_scalar("select max(version) from tower_inbox_migrations where success")
+            .persistent(false)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.error(error))
+    }
+
+    /// Refuses tables that this release cannot work with: missing, older or newer.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        check(self.version().await?)
+    }
+
+    /// The version this release works with.
+    pub const fn expected() -> i64 {
+        VERSION
+    }
+
+    fn error(&self, error: sqlx::Error) -> StoreError {
+        (self.classify)(error, "could not read the version of the inbox tables")
+    }
+}
+
+const TABLE: &str = "tower_inbox_migrations";

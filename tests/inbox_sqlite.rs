@@ -1,0 +1,10 @@
+//! The SQLite store against the conformance suite.
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "testing"))]
+
+mod support;
+
+mod conformance {
+    use crate::support::harness::Sqlite;
+
+    tower_inbox::conformance!(Sqlite::start().await);
+}
