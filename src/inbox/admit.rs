@@ -83,6 +83,7 @@ where
         let wait = self.wait;
         Box::pin(async move {
             let (message, store, config, asked) = ask.identify().await?;
+            let key = asked.as_ref().map(|(key, _)| *key);
             let (delivery, tx) = match asked {
                 None => (Delivery::new(Arc::clone(&config.consumer), None), store.begin().await?),
                 Some((key, Registration { consumer, .. })) => {
@@ -96,7 +97,7 @@ where
                     }
                 }
             };
-            let (tx, home) = InboxTx::new(tx);
+            let (tx, home) = InboxTx::new(tx, key);
             let settle: Settle = Box::new(move |succeeded| {
                 Box::pin(async move {
                     let ended = match (succeeded, home.take()) {

@@ -5,6 +5,7 @@ use std::{
 };
 
 use super::store::OpenTx;
+use crate::key::InboxKey;
 
 /// The open transaction that holds a message's claim.
 ///
@@ -22,6 +23,7 @@ use super::store::OpenTx;
 /// its pool; the claim is gone and a redelivery is handled.
 pub struct InboxTx<C: Send + 'static> {
     tx: Option<Box<dyn OpenTx<C>>>,
+    key: Option<InboxKey>,
     home: Home<C>,
 }
 
@@ -36,9 +38,15 @@ enum Slot<C> {
 }
 
 impl<C: Send + 'static> InboxTx<C> {
-    pub(super) fn new(tx: Box<dyn OpenTx<C>>) -> (Self, Home<C>) {
+    pub(super) fn new(tx: Box<dyn OpenTx<C>>, key: Option<InboxKey>) -> (Self, Home<C>) {
         let home = Home(Arc::new(Mutex::new(Slot::Away)));
-        (Self { tx: Some(tx), home: Home(Arc::clone(&home.0)) }, home)
+        (Self { tx: Some(tx), key, home: Home(Arc::clone(&home.0)) }, home)
+    }
+
+    /// The key that this transaction holds the claim of; absent for a message that was let through
+    /// without one.
+    pub fn key(&self) -> Option<InboxKey> {
+        self.key
     }
 }
 
@@ -79,6 +87,6 @@ impl<C: Send + 'static> DerefMut for InboxTx<C> {
 
 impl<C: Send + 'static> fmt::Debug for InboxTx<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboxTx").finish_non_exhaustive()
+        f.debug_struct("InboxTx").field("key", &self.key).finish_non_exhaustive()
     }
 }

@@ -5,7 +5,6 @@ use super::{Canonical, KeyEncoder};
 /// Derive it:
 ///
 /// ```
-/// # #[cfg(feature = "derive")] {
 /// use tower_inbox::Dedup;
 ///
 /// #[derive(Dedup)]
@@ -13,7 +12,6 @@ use super::{Canonical, KeyEncoder};
 /// struct OrderPlaced { order_id: i64, customer: Customer, placed_at: i64 }
 ///
 /// struct Customer { email: String }
-/// # }
 /// ```
 ///
 /// or write it by hand; the two calls must be pure functions of the message, the same in every
@@ -35,9 +33,7 @@ pub trait Dedup {
 /// The canonical bytes of a message.
 #[inline]
 pub fn encode<M: Dedup + ?Sized>(message: &M) -> Canonical {
-    let mut encoder = KeyEncoder::new(message.kind());
-    message.encode_fields(&mut encoder);
-    encoder.finish()
+    Canonical::write(message.kind(), |encoder| message.encode_fields(encoder))
 }
 
 impl<M: Dedup + ?Sized> Dedup for &M {

@@ -1,12 +1,10 @@
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use super::{KeyField, encoding};
 
 /// Collects the chosen fields of one message in the [canonical encoding](super::encoding).
 ///
-/// Up to 256 bytes stay on the stack; a longer encoding allocates once or twice.
+/// Up to 160 bytes stay on the stack; a longer encoding allocates.
 ///
 /// ```
 /// use tower_inbox::key::KeyEncoder;
@@ -17,24 +15,26 @@ use super::{KeyField, encoding};
 /// ```
 #[derive(Clone)]
 pub struct KeyEncoder {
-    bytes: SmallVec<[u8; INLINE]>,
+    inline: [u8; INLINE],
+    len: usize,
+    /// All bytes, once they no longer fit inline; empty until then.
+    spilled: Vec<u8>,
     present: bool,
 }
 
 /// The finished canonical bytes of one message.
 #[derive(Clone)]
-pub struct Canonical {
-    bytes: SmallVec<[u8; INLINE]>,
-    present: bool,
-}
+pub struct Canonical(KeyEncoder);
 
 impl KeyEncoder {
     /// Starts an encoding for a kind of message; the empty kind is a kind like any other.
     #[inline]
     pub fn new(kind: &str) -> Self {
-        let mut encoder = Self { bytes: SmallVec::new(), present: false };
-        encoder.bytes.push(encoding::VERSION);
-        encoder.run(kind.as_bytes());
+        let mut encoder =
+            Self { inline: [0; INLINE], len: 0, spilled: Vec::new(), present: false };
+        encoder.tagged(encoding::VERSION, kind.len() as u64);
+        encoder.append(kind.as_bytes());
+        encoder.present = false;
         encoder
     }
 
@@ -48,7 +48,7 @@ impl KeyEncoder {
     /// Appends the item for "no value".
     #[inline]
     pub fn none(&mut self) -> &mut Self {
-        self.bytes.push(encoding::NONE);
+        self.append(&[encoding::NONE]);
         self
     }
 
@@ -56,14 +56,14 @@ impl KeyEncoder {
     #[inline]
     pub fn boolean(&mut self, value: bool) -> &mut Self {
         self.present = true;
-        self.bytes.push(if value { encoding::TRUE } else { encoding::FALSE });
+        self.append(&[if value { encoding::TRUE } else { encoding::FALSE }]);
         self
     }
 
     /// Appends an integer that is not negative.
     #[inline]
     pub fn natural(&mut self, value: u64) -> &mut Self {
-        self.tagged(encoding::NATURAL, &value.to_le_bytes())
+        self.tagged(encoding::NATURAL, value)
     }
 
     /// Appends an integer of either sign.
@@ -71,7 +71,7 @@ impl KeyEncoder {
     pub fn integer(&mut self, value: i64) -> &mut Self {
         match u64::try_from(value) {
             Ok(value) => self.natural(value),
-            Err(_) => self.tagged(encoding::NEGATIVE, &value.to_le_bytes()),
+            Err(_) => self.tagged(encoding::NEGATIVE, value.cast_unsigned()),
         }
     }
 
@@ -80,7 +80,7 @@ impl KeyEncoder {
     pub fn big_natural(&mut self, value: u128) -> &mut Self {
         match u64::try_from(value) {
             Ok(value) => self.natural(value),
-            Err(_) => self.tagged(encoding::BIG_NATURAL, &value.to_le_bytes()),
+            Err(_) => self.big(encoding::BIG_NATURAL, value),
         }
     }
 
@@ -92,67 +92,100 @@ impl KeyEncoder {
         } else if let Ok(value) = u128::try_from(value) {
             self.big_natural(value)
         } else {
-            self.tagged(encoding::BIG_NEGATIVE, &value.to_le_bytes())
+            self.big(encoding::BIG_NEGATIVE, value.cast_unsigned())
         }
     }
 
     /// Appends text.
     #[inline]
     pub fn text(&mut self, value: &str) -> &mut Self {
-        self.present = true;
-        self.bytes.push(encoding::TEXT);
-        self.run(value.as_bytes());
+        self.tagged(encoding::TEXT, value.len() as u64);
+        self.append(value.as_bytes());
         self
     }
 
     /// Appends bytes that are not text.
     #[inline]
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
-        self.present = true;
-        self.bytes.push(encoding::BYTES);
-        self.run(value);
+        self.tagged(encoding::BYTES, value.len() as u64);
+        self.append(value);
         self
     }
 
     /// Opens a list of exactly `len` items; the caller appends them.
     #[inline]
     pub fn list(&mut self, len: usize) -> &mut Self {
-        self.tagged(encoding::LIST, &(len as u64).to_le_bytes())
+        self.tagged(encoding::LIST, len as u64)
     }
 
     /// Opens a map of exactly `len` entries; the caller appends key and value of each, sorted by
     /// the key's bytes and without repeating a key.
     #[inline]
     pub fn map(&mut self, len: usize) -> &mut Self {
-        self.tagged(encoding::MAP, &(len as u64).to_le_bytes())
+        self.tagged(encoding::MAP, len as u64)
     }
 
     /// Ends the encoding.
     #[inline]
     pub fn finish(self) -> Canonical {
-        Canonical { bytes: self.bytes, present: self.present }
+        Canonical(self)
     }
 
     #[inline]
-    fn tagged(&mut self, tag: u8, value: &[u8]) -> &mut Self {
+    fn tagged(&mut self, tag: u8, value: u64) -> &mut Self {
+        let mut item = [tag; 1 + size_of::<u64>()];
+        item[1..].copy_from_slice(&value.to_le_bytes());
         self.present = true;
-        self.bytes.push(tag);
-        self.bytes.extend_from_slice(value);
+        self.append(&item);
         self
     }
 
     #[inline]
-    fn run(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        self.bytes.extend_from_slice(bytes);
+    fn big(&mut self, tag: u8, value: u128) -> &mut Self {
+        let mut item = [tag; 1 + size_of::<u128>()];
+        item[1..].copy_from_slice(&value.to_le_bytes());
+        self.present = true;
+        self.append(&item);
+        self
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.inline.get_mut(self.len..end) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => self.spill(bytes),
+        }
+        self.len = end;
+    }
+
+    /// `len` counts on, so that nothing goes inline again.
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.reserve(2 * (self.len + bytes.len()));
+            self.spilled.extend_from_slice(&self.inline[..self.len]);
+        }
+        self.spilled.extend_from_slice(bytes);
     }
 }
 
 impl Canonical {
+    /// Encodes in place: moving the finished bytes would take longer than writing them did.
+    #[inline]
+    pub(super) fn write(kind: &str, fields: impl FnOnce(&mut KeyEncoder)) -> Self {
+        let mut canonical = Self(KeyEncoder::new(kind));
+        fields(&mut canonical.0);
+        canonical
+    }
+
     /// The bytes to hash.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        match self.0.inline.get(..self.0.len) {
+            Some(bytes) => bytes,
+            None => &self.0.spilled,
+        }
     }
 
     /// Whether every chosen field was none, so that there is nothing to recognise the message by.
@@ -160,21 +193,22 @@ impl Canonical {
     /// All such messages would share one key, and all but the first would vanish as duplicates.
     #[inline]
     pub fn is_absent(&self) -> bool {
-        !self.present
+        !self.0.present
     }
 }
 
 impl fmt::Debug for KeyEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyEncoder").field("len", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("KeyEncoder").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Canonical {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canonical").field("len", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Canonical").field("len", &self.0.len).finish_non_exhaustive()
     }
 }
 
-// Two fields of common lengths and a kind are below 100 bytes; three e-mail addresses fit too.
-const INLINE: usize = 256;
+// Two fields of common lengths and a kind are below 100 bytes. Longer costs every key: the bytes are
+// zeroed, and moved with the encoder.
+const INLINE: usize = 160;

@@ -5,9 +5,7 @@
 //! turns those bytes into the 128-bit [`InboxKey`] that a store claims.
 //!
 //! ```
-//! use tower_inbox::key::{InboxKey, KeyHasher, Secret, Xxh64Keyed, encode};
-//! # #[cfg(feature = "derive")] {
-//! use tower_inbox::Dedup;
+//! use tower_inbox::{Dedup, key::{KeyHasher, Secret, Xxh64Keyed, encode}};
 //!
 //! #[derive(Dedup)]
 //! #[dedup_by(order_id, email)]
@@ -19,7 +17,6 @@
 //! let secret = Secret::from_bytes([7; 16]);
 //! let key = |m: &OrderPlaced| Xxh64Keyed.key(encode(m).as_bytes(), &secret);
 //! assert_eq!(key(&first), key(&again));
-//! # }
 //! ```
 
 mod dedup;

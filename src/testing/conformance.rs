@@ -35,7 +35,7 @@ use crate::{
 /// `#[tokio::test]`, for which the caller needs `tokio` with `macros` and `rt-multi-thread`; another
 /// attribute, and arguments that it fills, go in front:
 ///
-/// ```ignore (needs a server)
+/// ```text
 /// tower_inbox::conformance!(#[sqlx::test] (pool: PgPool) => MyHarness::start(pool).await);
 /// ```
 #[macro_export]

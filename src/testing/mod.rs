@@ -3,7 +3,7 @@
 //! [`conformance`] holds any store against the contract of
 //! [`InboxStore`](crate::inbox::store::InboxStore), a stranger's as well as ours:
 //!
-//! ```ignore (needs a store of your own)
+//! ```text
 //! tower_inbox::conformance!(MyHarness::start().await);
 //! ```
 

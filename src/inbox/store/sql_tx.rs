@@ -26,6 +26,8 @@ enum Phase {
     Unknown,
     /// A transaction is open.
     Open,
+    /// The driver's idea of the session and the session differ, or it is gone.
+    Broken,
 }
 
 impl<DB: Driver> Held<DB> {
@@ -51,17 +53,20 @@ impl<DB: Driver> Held<DB> {
         DB::TransactionManager::get_transaction_depth(self.connection())
     }
 
-    /// Runs what ends the transaction. When it is dropped or fails, the connection is closed.
+    /// Runs what ends the transaction, and then does with the connection what the driver says about
+    /// the result. When it is dropped before its end, the connection counts as unknown.
     pub(super) async fn end<F>(mut self, end: F) -> Result<(), sqlx::Error>
     where
-        F: AsyncFnOnce(&mut DB::Connection) -> Result<Ended, sqlx::Error>,
+        F: AsyncFnOnce(&mut DB::Connection) -> (Result<(), sqlx::Error>, After),
     {
         self.phase = Phase::Unknown;
-        match end(self.connection_mut()).await? {
-            Ended::Idle => self.phase = Phase::Idle,
-            Ended::Chained => self.phase = Phase::Open,
-        }
-        Ok(())
+        let (ended, after) = end(self.connection_mut()).await;
+        self.phase = match after {
+            After::Keep => Phase::Idle,
+            After::RollBack => Phase::Open,
+            After::Close => Phase::Broken,
+        };
+        ended
     }
 
     pub(super) fn connection(&self) -> &DB::Connection {
@@ -73,14 +78,16 @@ impl<DB: Driver> Held<DB> {
     }
 }
 
-/// How the session stands after the end of its transaction.
-pub(super) enum Ended {
-    /// Without one.
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
-    Idle,
-    /// In a new, empty one, which the drop rolls back.
+/// What the end of a transaction means for its connection.
+#[derive(Clone, Copy)]
+pub(super) enum After {
+    /// It has none, and goes back to its pool.
+    Keep,
+    /// There is one to be rolled back first.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    Chained,
+    RollBack,
+    /// It is of no use to anybody.
+    Close,
 }
 
 impl<DB: Driver> Drop for Held<DB> {
@@ -88,6 +95,7 @@ impl<DB: Driver> Drop for Held<DB> {
         let Some(mut connection) = self.connection.take() else { return };
         match self.phase {
             Phase::Idle => {}
+            Phase::Broken => connection.close_on_drop(),
             Phase::Unknown if DB::LOSES_TRACK => connection.close_on_drop(),
             Phase::Unknown | Phase::Open => {
                 // Queued here, and run before anybody else gets the connection. One for each

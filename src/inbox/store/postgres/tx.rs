@@ -1,4 +1,4 @@
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, postgres::PgTransactionManager};
 use sqlx_core::transaction::TransactionManager;
 
 use super::error::classify;
@@ -7,7 +7,7 @@ use crate::{
     hook::BoxFuture,
     inbox::store::{
         OpenTx,
-        sql_tx::{Driver, Ended, Held},
+        sql_tx::{After, Driver, Held},
     },
 };
 
@@ -43,8 +43,13 @@ impl OpenTx<PgConnection> for PgTx {
             }
             self.0
                 .end(async |connection| {
-                    sqlx::raw_sql("select;commit and chain").execute(connection).await?;
-                    Ok(Ended::Chained)
+                    let ended = sqlx::raw_sql("select;commit and chain").execute(connection).await;
+                    let after = match &ended {
+                        // The chained transaction, or the failed one.
+                        Ok(_) | Err(sqlx::Error::Database(_)) => After::RollBack,
+                        Err(_) => After::Close,
+                    };
+                    (ended.map(drop), after)
                 })
                 .await
                 .map_err(|error| classify(error, "could not commit the message"))
@@ -55,11 +60,12 @@ impl OpenTx<PgConnection> for PgTx {
         Box::pin(async move {
             self.0
                 .end(async |connection| {
-                    use sqlx::postgres::PgTransactionManager as Manager;
-                    while Manager::get_transaction_depth(connection) > 0 {
-                        Manager::rollback(connection).await?;
+                    while PgTransactionManager::get_transaction_depth(connection) > 0 {
+                        if let Err(error) = PgTransactionManager::rollback(connection).await {
+                            return (Err(error), After::Close);
+                        }
                     }
-                    Ok(Ended::Idle)
+                    (Ok(()), After::Keep)
                 })
                 .await
                 .map_err(|error| classify(error, "could not roll the message back"))

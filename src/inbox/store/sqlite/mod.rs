@@ -104,6 +104,8 @@ impl SqliteStore {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            // A future that is dropped during the test takes the connection with it, and the data.
+            .test_before_acquire(false)
             .connect_with(SqliteConnectOptions::new().in_memory(true))
             .await
             .map_err(|error| error::classify(error, "could not make a database in memory"))?;

@@ -7,7 +7,7 @@ use crate::{
     hook::BoxFuture,
     inbox::store::{
         OpenTx,
-        sql_tx::{Driver, Ended, Held},
+        sql_tx::{After, Driver, Held},
     },
 };
 
@@ -47,12 +47,40 @@ pub(super) async fn begin_with_insert(
 }
 
 async fn acquire(store: &SqliteStore) -> Result<Held<Sqlite>, StoreError> {
-    let connection = store
-        .pool
-        .acquire()
-        .await
-        .map_err(|error| classify(error, "could not get the connection"))?;
+    let failed = |error| classify(error, "could not get the connection");
+    let mut connection = store.pool.acquire().await.map_err(failed)?;
+    // Left by a future that was dropped after SQLite had rolled its transaction back by itself.
+    if let Err(error) = reset(&mut connection).await {
+        connection.close_on_drop();
+        return Err(failed(error));
+    }
     Ok(Held::new(connection))
+}
+
+/// Rolls back whatever the driver thinks is open.
+///
+/// On a full disk and some other errors SQLite rolls the whole transaction back by itself
+/// (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>). sqlx
+/// 0.9.0 still counts it as open then, its `rollback` fails for want of one, and the connection could
+/// never begin again. So it gets one.
+async fn reset(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    while SqliteTransactionManager::get_transaction_depth(connection) > 0 {
+        if SqliteTransactionManager::rollback(connection).await.is_err() {
+            sqlx::raw_sql("begin").execute(&mut *connection).await?;
+            SqliteTransactionManager::rollback(connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn reset_after(
+    connection: &mut SqliteConnection,
+    ended: Result<(), sqlx::Error>,
+) -> (Result<(), sqlx::Error>, After) {
+    match reset(connection).await {
+        Ok(()) => (ended, After::Keep),
+        Err(error) => (ended.and(Err(error)), After::Close),
+    }
 }
 
 impl OpenTx<SqliteConnection> for SqliteTx {
@@ -74,8 +102,8 @@ impl OpenTx<SqliteConnection> for SqliteTx {
             }
             self.0
                 .end(async |connection| {
-                    SqliteTransactionManager::commit(connection).await?;
-                    Ok(Ended::Idle)
+                    let committed = SqliteTransactionManager::commit(connection).await;
+                    reset_after(connection, committed).await
                 })
                 .await
                 .map_err(|error| classify(error, "could not commit the message"))
@@ -85,12 +113,7 @@ impl OpenTx<SqliteConnection> for SqliteTx {
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
             self.0
-                .end(async |connection| {
-                    while SqliteTransactionManager::get_transaction_depth(connection) > 0 {
-                        SqliteTransactionManager::rollback(connection).await?;
-                    }
-                    Ok(Ended::Idle)
-                })
+                .end(async |connection| reset_after(connection, Ok(())).await)
                 .await
                 .map_err(|error| classify(error, "could not roll the message back"))
         })
