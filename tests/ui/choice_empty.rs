@@ -1,0 +1,9 @@
+use tower_inbox::Dedup;
+
+#[derive(Dedup)]
+#[dedup_by()]
+struct OrderPlaced {
+    order_id: i64,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use tower_inbox::Dedup;
+
+#[derive(Dedup)]
+#[dedup_by("order_id", "customer.email")]
+struct OrderPlaced {
+    order_id: i64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use tower_inbox::Dedup;
+
+#[derive(Dedup)]
+#[dedup_by(order_id)]
+#[dedup(name = "order", kind = "order")]
+struct OrderPlaced {
+    order_id: i64,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use tower_inbox::Dedup;
+
+#[derive(Dedup)]
+struct Ping;
+
+fn main() {}
