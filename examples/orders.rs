@@ -39,8 +39,7 @@ async fn main() -> Result<(), BoxError> {
     let pool = store.pool().clone();
     sqlx::query("create table booking (order_id integer, cents integer)").execute(&pool).await?;
 
-    let mut inbox =
-        ServiceBuilder::new().layer(InboxLayer::new("billing", store)).service_fn(book);
+    let mut inbox = ServiceBuilder::new().layer(InboxLayer::new("billing", store)).service_fn(book);
 
     for line in DELIVERIES.lines() {
         let order: OrderPlaced = serde_json::from_str(line)?;

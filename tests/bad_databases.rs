@@ -42,8 +42,11 @@ async fn a_read_only_file_is_refused() {
 async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inbox.db");
-    std::fs::write(&path, "this is a text, and a long one at that; SQLite would want a header here")
-        .unwrap();
+    std::fs::write(
+        &path,
+        "this is a text, and a long one at that; SQLite would want a header here",
+    )
+    .unwrap();
     let error = SqliteStore::open(&path).await.unwrap_err();
     assert!(error.to_string().contains("inbox.db"), "{error}");
     let error = SqliteStore::open(folder.path().join("no/such/folder.db")).await.unwrap_err();

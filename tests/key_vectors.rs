@@ -32,8 +32,11 @@ fn items_are_encoded_as_documented() {
              36376535353034342d313062312d343236662d393234372d626236383065356665306338",
             encoded(&uuid::uuid!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
         ),
-        ("090200000000000000\
-          030100000000000000030200000000000000", encoded(&[1_u8, 2])),
+        (
+            "090200000000000000\
+          030100000000000000030200000000000000",
+            encoded(&[1_u8, 2]),
+        ),
         ("090000000000000000", encoded(&Vec::<u8>::new())),
         (
             "0a0200000000000000\
@@ -97,10 +100,7 @@ fn look_alikes_differ() {
 #[test]
 fn keys_are_pinned() {
     let order = order();
-    assert_eq!(
-        Xxh64Keyed.key(&order, &SECRET).to_string(),
-        "1b2e435e-3086-809a-2cb2-9adc9243d741"
-    );
+    assert_eq!(Xxh64Keyed.key(&order, &SECRET).to_string(), "1b2e435e-3086-809a-2cb2-9adc9243d741");
     let zeroed = Xxh64Zeroed::new().key(&order, &SECRET);
     assert_eq!(zeroed.to_string(), "1b2e435e-3086-809a-0000-000000000000");
     assert_eq!(zeroed, Xxh64Zeroed::new().key(&order, &Secret::from_bytes([0; 16])));

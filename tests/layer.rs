@@ -146,8 +146,8 @@ async fn a_timeout_around_a_slow_handler_leaves_no_trace() {
 async fn a_panic_in_the_handler_leaves_no_trace() {
     let store = store().await;
     let calls = Arc::new(AtomicUsize::new(0));
-    let service = InboxLayer::new("billing", store.clone()).dedup_by(|id: &u64| *id).layer(
-        service_fn({
+    let service =
+        InboxLayer::new("billing", store.clone()).dedup_by(|id: &u64| *id).layer(service_fn({
             let calls = Arc::clone(&calls);
             move |mut received: Received<u64, SqliteConnection>| {
                 let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
@@ -159,8 +159,7 @@ async fn a_panic_in_the_handler_leaves_no_trace() {
                     Ok::<_, BoxError>(())
                 }
             }
-        }),
-    );
+        }));
     let panicked = tokio::spawn(service.clone().oneshot(7)).await.unwrap_err();
     assert!(panicked.is_panic());
     assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Handled(()));
@@ -250,15 +249,18 @@ async fn the_key_comes_from_derive_closure_or_encoder_alike() {
     let handler = service_fn(async |_: Received<Order, SqliteConnection>| Ok::<_, BoxError>(()));
     let layer = || InboxLayer::new("billing", store.clone());
     let derived = layer().layer(handler);
-    let closure =
-        layer().dedup_by(|order: &Order| (order.id, order.email.clone())).kind("Order").layer(handler);
+    let closure = layer()
+        .dedup_by(|order: &Order| (order.id, order.email.clone()))
+        .kind("Order")
+        .layer(handler);
     let encoder = layer()
         .dedup_with(|order: &Order, key| {
             key.field(&order.id).field(&order.email);
         })
         .kind("Order")
         .layer(handler);
-    let other_kind = layer().dedup_by(|order: &Order| (order.id, order.email.clone())).layer(handler);
+    let other_kind =
+        layer().dedup_by(|order: &Order| (order.id, order.email.clone())).layer(handler);
     assert_eq!(derived.oneshot(order.clone()).await.unwrap(), Outcome::Handled(()));
     assert_eq!(closure.oneshot(order.clone()).await.unwrap(), Outcome::Duplicate);
     assert_eq!(encoder.oneshot(order.clone()).await.unwrap(), Outcome::Duplicate);
@@ -269,9 +271,10 @@ async fn the_key_comes_from_derive_closure_or_encoder_alike() {
 async fn a_message_of_nothing_but_none_has_no_key() {
     let layer = InboxLayer::new("billing", store().await)
         .dedup_by(|message: &(Option<u64>, Option<String>)| message.clone());
-    let handler = service_fn(
-        async |_: Received<(Option<u64>, Option<String>), SqliteConnection>| Ok::<_, BoxError>(()),
-    );
+    let handler =
+        service_fn(async |_: Received<(Option<u64>, Option<String>), SqliteConnection>| {
+            Ok::<_, BoxError>(())
+        });
     let service = layer.layer(handler);
     let error = service.clone().oneshot((None, None)).await.unwrap_err();
     assert!(error.is::<KeyAbsent>(), "{error}");

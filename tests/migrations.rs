@@ -40,10 +40,8 @@ async fn postgres_goes_up_down_and_up_beside_a_host(pool: PgPool) {
     schema.up().await.unwrap();
     register(&store).await.unwrap();
     host(&pool, 3).await;
-    let hosts: i64 = sqlx::query_scalar("select count(*) from _sqlx_migrations")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let hosts: i64 =
+        sqlx::query_scalar("select count(*) from _sqlx_migrations").fetch_one(&pool).await.unwrap();
     assert_eq!(hosts, 3, "the host's migrations table is its own");
 }
 
@@ -117,7 +115,10 @@ async fn another_version_is_refused_and_says_what_to_do(pool: PgPool) {
     assert!(newer.to_string().contains("update tower-inbox"), "{newer}");
     assert_eq!(kind(store.schema().up().await), StoreErrorKind::SchemaTooNew);
 
-    sqlx::query("delete from tower_inbox.migrations where version > 0").execute(&pool).await.unwrap();
+    sqlx::query("delete from tower_inbox.migrations where version > 0")
+        .execute(&pool)
+        .await
+        .unwrap();
     sqlx::query("insert into tower_inbox.migrations values (0, 'older', now(), true, '', 0)")
         .execute(&pool)
         .await

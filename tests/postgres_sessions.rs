@@ -36,15 +36,14 @@ async fn a_future_dropped_at_each_await_leaves_a_clean_connection(
     let pool = small_pool(options.clone(), 1).await;
     let store = migrated(pool.clone()).await;
     let mut witness = PgConnection::connect_with(&options).await.unwrap();
-    let service = layer(store).layer(service_fn(
-        async |mut received: Received<u64, PgConnection>| {
+    let service =
+        layer(store).layer(service_fn(async |mut received: Received<u64, PgConnection>| {
             tokio::task::yield_now().await;
             for _ in 0..2 {
                 write(&mut received.tx, received.message).await?;
             }
             Ok::<_, BoxError>(())
-        },
-    ));
+        }));
     let (mut dropped, mut message) = (0, 0);
     // Several passes: which poll meets which await depends on how fast the server answers.
     for pass in 0..8 {
@@ -72,17 +71,18 @@ async fn a_future_dropped_at_each_await_leaves_a_clean_connection(
 async fn a_handler_that_swallows_a_database_error_has_not_handled_its_message(pool: PgPool) {
     let store = migrated(pool.clone()).await;
     let first = Arc::new(AtomicUsize::new(0));
-    let service = layer(store).layer(service_fn(move |mut received: Received<u64, PgConnection>| {
-        let first = first.fetch_add(1, Ordering::SeqCst) == 0;
-        async move {
-            write(&mut received.tx, received.message).await?;
-            if first {
-                // PostgreSQL would answer the commit with success, and roll back.
-                let _ = sqlx::query("select 1 / 0").execute(&mut *received.tx).await;
+    let service =
+        layer(store).layer(service_fn(move |mut received: Received<u64, PgConnection>| {
+            let first = first.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                write(&mut received.tx, received.message).await?;
+                if first {
+                    // PostgreSQL would answer the commit with success, and roll back.
+                    let _ = sqlx::query("select 1 / 0").execute(&mut *received.tx).await;
+                }
+                Ok::<_, BoxError>(())
             }
-            Ok::<_, BoxError>(())
-        }
-    }));
+        }));
     assert_eq!(kind(service.clone().oneshot(7).await), StoreErrorKind::Aborted);
     assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
     assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Duplicate);
@@ -93,13 +93,12 @@ async fn a_handler_that_swallows_a_database_error_has_not_handled_its_message(po
 async fn a_handler_that_ends_the_transaction_itself_is_told(pool: PgPool) {
     let store = migrated(pool.clone()).await;
     for end in ["commit", "rollback"] {
-        let service =
-            layer(store.clone()).layer(service_fn(move |mut received: Received<u64, PgConnection>| {
-                async move {
-                    sqlx::raw_sql(end).execute(&mut *received.tx).await?;
-                    Ok::<_, BoxError>(())
-                }
-            }));
+        let service = layer(store.clone()).layer(service_fn(
+            move |mut received: Received<u64, PgConnection>| async move {
+                sqlx::raw_sql(end).execute(&mut *received.tx).await?;
+                Ok::<_, BoxError>(())
+            },
+        ));
         assert_eq!(kind(service.oneshot(7).await), StoreErrorKind::Aborted, "{end}");
         sqlx::raw_sql("delete from tower_inbox.inbox").execute(&pool).await.unwrap();
     }
@@ -112,8 +111,8 @@ async fn a_handler_that_ends_the_transaction_itself_is_told(pool: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn savepoints_work_and_a_leaked_one_is_not_a_commit(pool: PgPool) {
     let store = migrated(pool.clone()).await;
-    let service =
-        layer(store.clone()).layer(service_fn(async |mut received: Received<u64, PgConnection>| {
+    let service = layer(store.clone()).layer(service_fn(
+        async |mut received: Received<u64, PgConnection>| {
             let mut inner = received.tx.begin().await?;
             write(&mut inner, 1).await?;
             inner.rollback().await?;
@@ -121,17 +120,19 @@ async fn savepoints_work_and_a_leaked_one_is_not_a_commit(pool: PgPool) {
             write(&mut inner, 2).await?;
             inner.commit().await?;
             Ok::<_, BoxError>(())
-        }));
+        },
+    ));
     assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Handled(()));
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!((effects(&mut connection, 1).await, effects(&mut connection, 2).await), (0, 1));
 
-    let leaks =
-        layer(store.clone()).layer(service_fn(async |mut received: Received<u64, PgConnection>| {
+    let leaks = layer(store.clone()).layer(service_fn(
+        async |mut received: Received<u64, PgConnection>| {
             write(&mut received.tx, received.message).await?;
             std::mem::forget(received.tx.begin().await?);
             Ok::<_, BoxError>(())
-        }));
+        },
+    ));
     assert_eq!(kind(leaks.oneshot(8).await), StoreErrorKind::Aborted);
     assert_eq!(effects(&mut connection, 8).await, 0);
     let service = layer(store).layer(service_fn(handler));
@@ -139,10 +140,7 @@ async fn savepoints_work_and_a_leaked_one_is_not_a_commit(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn claims_are_exact_under_every_isolation_level(
-    _: PgPoolOptions,
-    options: PgConnectOptions,
-) {
+async fn claims_are_exact_under_every_isolation_level(_: PgPoolOptions, options: PgConnectOptions) {
     migrated(small_pool(options.clone(), 1).await).await;
     for level in ["read committed", "repeatable read", "serializable"] {
         let options = options.clone().options([("default_transaction_isolation", level)]);
@@ -154,9 +152,8 @@ async fn claims_are_exact_under_every_isolation_level(
             .await
             .unwrap();
         drop(connection);
-        let service = layer(store)
-            .in_flight_wait(Duration::from_millis(20))
-            .layer(service_fn(handler));
+        let service =
+            layer(store).in_flight_wait(Duration::from_millis(20)).layer(service_fn(handler));
         service.clone().oneshot(0).await.unwrap().handled().unwrap();
         let workers: Vec<_> = (0..8)
             .map(|_| {
@@ -193,7 +190,8 @@ async fn the_claim_is_prepared_once_and_again_when_it_is_gone(
     let store = migrated(pool.clone()).await;
     let service = layer(store.clone()).layer(service_fn(handler));
     let prepared = || async {
-        let sql = "select count(*) from pg_prepared_statements where name like 'tower_inbox_claim%'";
+        let sql =
+            "select count(*) from pg_prepared_statements where name like 'tower_inbox_claim%'";
         sqlx::query_scalar::<_, i64>(sql).persistent(false).fetch_one(&pool).await.unwrap()
     };
     let unprepared = layer(store.prepared(false)).layer(service_fn(handler));
@@ -223,14 +221,13 @@ async fn the_handlers_own_settings_are_left_alone(_: PgPoolOptions, options: PgC
     let store = migrated(pool.clone()).await;
     // The first claim of a message takes the fast path, one on an expired row the slow one.
     sqlx::raw_sql("create table setting (value text)").execute(&pool).await.unwrap();
-    let service = layer(store).layer(service_fn(
-        async |mut received: Received<u64, PgConnection>| {
+    let service =
+        layer(store).layer(service_fn(async |mut received: Received<u64, PgConnection>| {
             sqlx::query("insert into setting select current_setting('lock_timeout')")
                 .execute(&mut *received.tx)
                 .await?;
             Ok::<_, BoxError>(())
-        },
-    ));
+        }));
     assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
     sqlx::raw_sql("update tower_inbox.inbox set expires_at = 0").execute(&pool).await.unwrap();
     assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
@@ -263,8 +260,7 @@ async fn in_flight_is_answered_after_the_wait_and_frees_its_connection(
     is_started.recv().await.unwrap();
 
     for wait in [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(300)] {
-        let service =
-            layer(store.clone()).in_flight_wait(wait).layer(service_fn(handler));
+        let service = layer(store.clone()).in_flight_wait(wait).layer(service_fn(handler));
         let asked = Instant::now();
         let rivals = (0..3).map(|_| tokio::spawn(service.clone().oneshot(7)));
         for rival in rivals.collect::<Vec<_>>() {
@@ -321,7 +317,9 @@ async fn handler(mut received: Received<u64, PgConnection>) -> Result<(), BoxErr
     Ok(())
 }
 
-fn layer(store: PgStore) -> InboxLayer<PgStore, tower_inbox::inbox::ByFields<fn(&u64) -> u64, u64>> {
+fn layer(
+    store: PgStore,
+) -> InboxLayer<PgStore, tower_inbox::inbox::ByFields<fn(&u64) -> u64, u64>> {
     let id: fn(&u64) -> u64 = |id| *id;
     InboxLayer::new("billing", store).dedup_by(id)
 }

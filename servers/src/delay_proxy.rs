@@ -38,17 +38,11 @@ impl DelayProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let acceptor = thread::Builder::new()
-            .name("delay-proxy".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || shared.accept(&listener, upstream, one_way)
-            })?;
-        Ok(Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        })
+        let acceptor = thread::Builder::new().name("delay-proxy".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.accept(&listener, upstream, one_way)
+        })?;
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
     }
 
     /// The loopback port that clients connect to.
@@ -105,9 +99,7 @@ impl Shared {
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,12 +119,8 @@ impl Connection {
     }
 
     fn serve(self: &Arc<Self>, one_way: Duration) {
-        self.pump(one_way, |connection| {
-            (&connection.client, &connection.upstream)
-        });
-        self.pump(one_way, |connection| {
-            (&connection.upstream, &connection.client)
-        });
+        self.pump(one_way, |connection| (&connection.client, &connection.upstream));
+        self.pump(one_way, |connection| (&connection.upstream, &connection.client));
     }
 
     /// Passes chunks on in one direction, with a thread at each end of the delay.
@@ -171,13 +159,7 @@ fn receive(mut from: &TcpStream, one_way: Duration, chunks: &SyncSender<Chunk>) 
             _ => return,
         };
         let due = Instant::now() + one_way;
-        if chunks
-            .send(Chunk {
-                due,
-                bytes: buffer[..length].to_vec(),
-            })
-            .is_err()
-        {
+        if chunks.send(Chunk { due, bytes: buffer[..length].to_vec() }).is_err() {
             return;
         }
     }

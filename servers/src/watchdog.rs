@@ -47,9 +47,7 @@ impl Watchdog {
         // output, so that nobody who reads that to its end waits for the shell.
         let shell = sh
             .arg("-c")
-            .arg(format!(
-                "trap '' HUP INT QUIT TERM\nread -r _ && exit\n{script}"
-            ))
+            .arg(format!("trap '' HUP INT QUIT TERM\nread -r _ && exit\n{script}"))
             .arg("watchdog")
             .args(args)
             .current_dir("/")

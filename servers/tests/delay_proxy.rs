@@ -90,10 +90,7 @@ fn connect(proxy: &DelayProxy) -> TcpStream {
 }
 
 fn is_alive(client: &mut TcpStream) -> bool {
-    client
-        .write_all(b"ping")
-        .and_then(|()| client.read_exact(&mut [0; 4]))
-        .is_ok()
+    client.write_all(b"ping").and_then(|()| client.read_exact(&mut [0; 4])).is_ok()
 }
 
 fn echo_server() -> SocketAddr {

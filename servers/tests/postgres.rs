@@ -22,12 +22,7 @@ fn what_was_committed_survives_an_immediate_stop() {
     let mut server = PostgresServer::builder().durable(true).start().unwrap();
     let url = server.url("postgres");
     let port = server.port();
-    server
-        .psql(
-            &url,
-            "create table charge (id int); insert into charge values (7)",
-        )
-        .unwrap();
+    server.psql(&url, "create table charge (id int); insert into charge values (7)").unwrap();
 
     for _ in 0..2 {
         server.stop_immediate().unwrap();
@@ -45,38 +40,22 @@ fn stopping_and_starting_twice_changes_nothing() {
     server.stop_immediate().unwrap();
     server.stop_immediate().unwrap();
     server.start_again().unwrap();
-    assert_eq!(
-        server.psql(&server.url("postgres"), "select 1").unwrap(),
-        "1"
-    );
+    assert_eq!(server.psql(&server.url("postgres"), "select 1").unwrap(), "1");
 }
 
 #[test]
 fn settings_go_over_defaults() {
-    let server = PostgresServer::builder()
-        .setting("max_connections", "20")
-        .start()
-        .unwrap();
-    let show = |name: &str| {
-        server
-            .psql(&server.url("postgres"), &format!("show {name}"))
-            .unwrap()
-    };
+    let server = PostgresServer::builder().setting("max_connections", "20").start().unwrap();
+    let show = |name: &str| server.psql(&server.url("postgres"), &format!("show {name}")).unwrap();
     assert_eq!(show("max_connections"), "20");
     assert_eq!(show("fsync"), "off");
 }
 
 #[test]
 fn a_refused_start_tells_the_end_of_the_log() {
-    let error = PostgresServer::builder()
-        .setting("max_connections", "many")
-        .start()
-        .unwrap_err();
+    let error = PostgresServer::builder().setting("max_connections", "many").start().unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("invalid value for parameter \"max_connections\""),
-        "{text}"
-    );
+    assert!(text.contains("invalid value for parameter \"max_connections\""), "{text}");
 }
 
 #[test]
@@ -91,18 +70,11 @@ fn a_refused_statement_is_an_error() {
 fn servers_started_together_do_not_collide() {
     let servers: Vec<PostgresServer> = thread::scope(|scope| {
         let starts: Vec<_> = (0..3).map(|_| scope.spawn(PostgresServer::start)).collect();
-        starts
-            .into_iter()
-            .map(|start| start.join().unwrap().unwrap())
-            .collect()
+        starts.into_iter().map(|start| start.join().unwrap().unwrap()).collect()
     });
     let directories: HashSet<String> = servers
         .iter()
-        .map(|server| {
-            server
-                .psql(&server.url("postgres"), "show data_directory")
-                .unwrap()
-        })
+        .map(|server| server.psql(&server.url("postgres"), "show data_directory").unwrap())
         .collect();
     assert_eq!(directories.len(), servers.len());
 }

@@ -13,9 +13,7 @@ use std::{
 
 #[test]
 fn the_exit_code_of_the_command_is_passed_on() {
-    let status = with_servers("test -n \"$DATABASE_URL\" && exit 7")
-        .status()
-        .unwrap();
+    let status = with_servers("test -n \"$DATABASE_URL\" && exit 7").status().unwrap();
     assert_eq!(status.code(), Some(7));
 }
 
@@ -59,9 +57,7 @@ fn nothing_is_left_behind_when_it_is_killed() {
 
 fn with_servers(script: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_with-servers"));
-    command
-        .args(["sh", "-c", script])
-        .env_remove("DATABASE_URL");
+    command.args(["sh", "-c", script]).env_remove("DATABASE_URL");
     command
 }
 

@@ -176,12 +176,8 @@ where
     }
 }
 
-type Identified<M, St> = (
-    M,
-    Arc<St>,
-    Arc<Config<<St as InboxStore>::Connection>>,
-    Option<(InboxKey, Registration)>,
-);
+type Identified<M, St> =
+    (M, Arc<St>, Arc<Config<<St as InboxStore>::Connection>>, Option<(InboxKey, Registration)>);
 
 impl<M, St: InboxStore> Ask<M, St> {
     /// Registers the consumer if nobody has, and makes the key; `None` for a message that goes
@@ -231,11 +227,7 @@ impl<C: Send + 'static> Config<C> {
         self.decided(delivery, decision).await;
     }
 
-    async fn before_commit(
-        &self,
-        delivery: &Delivery,
-        connection: &mut C,
-    ) -> Result<(), BoxError> {
+    async fn before_commit(&self, delivery: &Delivery, connection: &mut C) -> Result<(), BoxError> {
         for hook in &self.hooks {
             hook.before_commit(delivery, connection).await?;
         }

@@ -66,8 +66,7 @@ impl<C: Send + 'static> Config<C> {
             let meta = store.meta().await?;
             let secret = self.secret.unwrap_or(meta.secret);
             let probe = self.hasher.key(probe().as_bytes(), &secret);
-            let consumer =
-                store.register(Arc::clone(&self.consumer), self.window, probe).await?;
+            let consumer = store.register(Arc::clone(&self.consumer), self.window, probe).await?;
             Ok(Registration { consumer, secret })
         };
         self.registration.get_or_try_init(register).await.copied()

@@ -15,6 +15,7 @@ pub mod store;
 mod tx;
 mod window;
 
+pub use admit::{InLease, InTransaction, Mode};
 pub use config::WithoutKey;
 pub use error::{InFlight, KeyAbsent, LeaseLost, TransactionNotReturned};
 pub use future::ResponseFuture;
@@ -23,13 +24,12 @@ pub use layer::InboxLayer;
 pub use lease::Lease;
 pub use outcome::Outcome;
 pub use received::{Leased, Received};
-pub use admit::{InLease, InTransaction, Mode};
 pub use service::Inbox;
-pub use tx::InboxTx;
-pub use window::{InvalidWindow, Window};
 #[cfg(feature = "postgres")]
 #[doc(inline)]
 pub use store::postgres::PgStore;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use store::sqlite::SqliteStore;
+pub use tx::InboxTx;
+pub use window::{InvalidWindow, Window};

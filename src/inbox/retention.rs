@@ -53,7 +53,8 @@ pub struct Sweeper<St> {
 }
 
 impl<St: SweepStore> Sweeper<St> {
-    pub(crate) fn new(store: St) -> Self {
+    /// Makes one for a store, as the stores' own `sweeper()` does.
+    pub fn new(store: St) -> Self {
         Self { store, every: EVERY, retention: Duration::ZERO, pause: PAUSE }
     }
 

@@ -1,9 +1,10 @@
 use std::{error::Error, fmt, time::Duration};
 
-/// How long after a message was handled its redeliveries are recognised: 1 second to 10 years.
+/// How long the redeliveries of a message are recognised: 1 second to 10 years.
 ///
-/// A promise to users, counted by the database's clock in whole seconds: at least this long, and
-/// less than two seconds longer. Make it longer than the broker can take to redeliver, dead-letter
+/// A promise to users, counted by the database's clock from the claim (from its completion in leased
+/// mode): at least this long, and less than two seconds longer, because the clock is read in whole
+/// seconds. Make it longer than the broker can take to redeliver, dead-letter
 /// queues and manual replays included.
 ///
 /// ```

@@ -30,8 +30,7 @@ impl KeyEncoder {
     /// Starts an encoding for a kind of message; the empty kind is a kind like any other.
     #[inline]
     pub fn new(kind: &str) -> Self {
-        let mut encoder =
-            Self { inline: [0; INLINE], len: 0, spilled: Vec::new(), present: false };
+        let mut encoder = Self { inline: [0; INLINE], len: 0, spilled: Vec::new(), present: false };
         encoder.tagged(encoding::VERSION, kind.len() as u64);
         encoder.append(kind.as_bytes());
         encoder.present = false;
@@ -212,3 +211,29 @@ impl fmt::Debug for Canonical {
 // Two fields of common lengths and a kind are below 100 bytes. Longer costs every key: the bytes are
 // zeroed, and moved with the encoder.
 const INLINE: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_that_outgrows_the_stack_keeps_its_bytes() {
+        for len in 0..3 * INLINE {
+            let text = "x".repeat(len);
+            let mut encoder = KeyEncoder::new("k");
+            encoder.text(&text).boolean(true).text(&text).natural(7);
+
+            let run =
+                |tag| [[tag].as_slice(), &(len as u64).to_le_bytes(), text.as_bytes()].concat();
+            let expected = [
+                &[encoding::VERSION, 1, 0, 0, 0, 0, 0, 0, 0, b'k'],
+                run(encoding::TEXT).as_slice(),
+                &[encoding::TRUE],
+                &run(encoding::TEXT),
+                &[encoding::NATURAL, 7, 0, 0, 0, 0, 0, 0, 0],
+            ]
+            .concat();
+            assert_eq!(encoder.finish().as_bytes(), expected, "{len}");
+        }
+    }
+}

@@ -68,14 +68,11 @@ fn migrator(steps: &[Step], table: &'static str) -> Migrator {
     let migrations = steps
         .iter()
         .flat_map(|step| {
-            [
-                (MigrationType::ReversibleUp, step.up),
-                (MigrationType::ReversibleDown, step.down),
-            ]
-            .map(|(kind, sql)| {
-                let sql = AssertSqlSafe(sql).into_sql_str();
-                Migration::new(step.version, step.description.into(), kind, sql, false)
-            })
+            [(MigrationType::ReversibleUp, step.up), (MigrationType::ReversibleDown, step.down)]
+                .map(|(kind, sql)| {
+                    let sql = AssertSqlSafe(sql).into_sql_str();
+                    Migration::new(step.version, step.description.into(), kind, sql, false)
+                })
         })
         .collect();
     let mut migrator = Migrator::with_migrations(migrations);
@@ -96,9 +93,7 @@ fn failed(error: MigrateError, classify: fn(sqlx::Error, &str) -> StoreError) ->
                 format!("the inbox tables have a version {found} that this release does not know"),
             )
         }),
-        error => {
-            StoreError::new(StoreErrorKind::Other, "could not migrate the inbox tables")
-                .with_source(error)
-        }
+        error => StoreError::new(StoreErrorKind::Other, "could not migrate the inbox tables")
+            .with_source(error),
     }
 }

@@ -21,8 +21,10 @@ use crate::{
     inbox::{
         ByFields, InFlight, InLease, InboxLayer, KeyAbsent, KeySource, Leased, Outcome, Received,
         TransactionNotReturned, Window, WithoutKey,
-        store::{Claim, Claimed, ConsumerId, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
-            SweepStore},
+        store::{
+            Claim, Claimed, ConsumerId, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
+            SweepStore,
+        },
     },
     key::{InboxKey, Secret, Xxh64Zeroed},
     testing::Harness,
@@ -188,16 +190,8 @@ pub async fn many_deliveries_at_once_take_effect_once<H: Harness>(harness: &H) {
 
 /// Handlers that fail now and then, delivered until they succeed: one effect each.
 pub async fn random_failures_take_effect_once<H: Harness>(harness: &H) {
-    const NAMES: [Name; 8] = [
-        Name("a"),
-        Name("b"),
-        Name("c"),
-        Name("d"),
-        Name("e"),
-        Name("f"),
-        Name("g"),
-        Name("h"),
-    ];
+    const NAMES: [Name; 8] =
+        [Name("a"), Name("b"), Name("c"), Name("d"), Name("e"), Name("f"), Name("g"), Name("h")];
     let layer = layer(harness, "billing");
     layer.prepare().await.unwrap();
     let calls = Arc::new(AtomicUsize::new(0));

@@ -35,10 +35,7 @@ fn run(program: OsString, args: impl Iterator<Item = OsString>) -> io::Result<Ex
     command.args(args);
     let _servers = start_servers(&mut command)?;
     let mut child = command.spawn().map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot run {}: {error}", program.display()),
-        )
+        io::Error::new(error.kind(), format!("cannot run {}: {error}", program.display()))
     })?;
     let _watchdog = Watchdog::start("kill -TERM \"$1\"", [child.id().to_string()])?;
     child.wait()
@@ -61,8 +58,6 @@ fn is_missing(variable: &str) -> bool {
 
 /// As a shell reports it: 128 and the number of the signal.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -60,10 +60,7 @@ mod tests {
     #[test]
     fn a_passwd_line_of_postgres_is_read() {
         let account = parse_postgres("postgres:x:101:104:administrator,,,:/var/lib:/bin/bash");
-        assert!(matches!(
-            account,
-            Some(Account::Postgres { uid: 101, gid: 104 })
-        ));
+        assert!(matches!(account, Some(Account::Postgres { uid: 101, gid: 104 })));
         assert!(parse_postgres("postgresql:x:1:2::/:/bin/sh").is_none());
         assert!(parse_postgres("root:x:0:0:root:/root:/bin/bash").is_none());
     }

@@ -8,19 +8,13 @@ use tempfile::TempDir;
 
 /// Creates the directory that holds the data, the socket and the log of one server.
 pub(super) fn create_directory() -> io::Result<TempDir> {
-    tempfile::Builder::new()
-        .prefix("tower-inbox-pg-")
-        .tempdir_in(parent())
+    tempfile::Builder::new().prefix("tower-inbox-pg-").tempdir_in(parent())
 }
 
 /// The usual place, unless it is closed to the account that a server of root runs under.
 fn parent() -> PathBuf {
     let usual = env::temp_dir();
-    if usual.ancestors().all(is_open) {
-        usual
-    } else {
-        PathBuf::from("/tmp")
-    }
+    if usual.ancestors().all(is_open) { usual } else { PathBuf::from("/tmp") }
 }
 
 fn is_open(directory: &Path) -> bool {

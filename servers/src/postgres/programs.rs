@@ -14,10 +14,7 @@ pub(super) fn find_programs() -> io::Result<PathBuf> {
         return if is_complete(&directory) {
             Ok(directory)
         } else {
-            Err(not_found(format!(
-                "PG_BIN names {}, which",
-                directory.display()
-            )))
+            Err(not_found(format!("PG_BIN names {}, which", directory.display())))
         };
     }
     let path = env::var_os("PATH").unwrap_or_default();
@@ -40,16 +37,12 @@ fn debian_directories() -> Vec<PathBuf> {
 /// The version in the last part of the path; 9.6 is below 15, and what is no version below both.
 fn version(path: &Path) -> Vec<u32> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.split('.')
-        .map_while(|part| part.parse().ok())
-        .collect()
+    name.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
 /// A directory with the client programs alone is not enough.
 fn is_complete(directory: &Path) -> bool {
-    ["initdb", "postgres", "psql"]
-        .iter()
-        .all(|program| directory.join(program).is_file())
+    ["initdb", "postgres", "psql"].iter().all(|program| directory.join(program).is_file())
 }
 
 fn not_found(place: String) -> io::Error {
@@ -65,12 +58,9 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        let [old, new, other] = [
-            "/usr/lib/postgresql/9.6",
-            "/usr/lib/postgresql/15",
-            "/usr/lib/postgresql/common",
-        ]
-        .map(|path| version(Path::new(path)));
+        let [old, new, other] =
+            ["/usr/lib/postgresql/9.6", "/usr/lib/postgresql/15", "/usr/lib/postgresql/common"]
+                .map(|path| version(Path::new(path)));
         assert!(other < old && old < new);
     }
 }

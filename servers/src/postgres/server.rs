@@ -73,11 +73,7 @@ impl PostgresServer {
 
     /// The URL of a database through TCP.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://postgres@127.0.0.1:{}/{}",
-            self.port,
-            percent_encode(database)
-        )
+        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, percent_encode(database))
     }
 
     /// The URL of a database through the unix socket, as sqlx and libpq read it.
@@ -117,9 +113,7 @@ impl PostgresServer {
             .stdin(Stdio::null())
             .output()?;
         if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout)
-                .trim_end()
-                .to_owned())
+            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
         } else {
             let printed = String::from_utf8_lossy(&output.stderr);
             Err(io::Error::other(format!(
@@ -144,12 +138,7 @@ impl PostgresServer {
         };
         // Until it is waited for, the process keeps its number, even if it died long ago.
         let signalled = Command::new("sh")
-            .args([
-                "-c",
-                "kill -QUIT \"$1\"",
-                "sh",
-                &postmaster.id().to_string(),
-            ])
+            .args(["-c", "kill -QUIT \"$1\"", "sh", &postmaster.id().to_string()])
             .status();
         if !signalled.is_ok_and(|status| status.success()) {
             postmaster.kill()?;
@@ -176,10 +165,7 @@ impl PostgresServer {
         postgres
             .args(["-p", &self.port.to_string()])
             .args(["-c", "listen_addresses=127.0.0.1"])
-            .args([
-                "-c",
-                &format!("unix_socket_directories=\"{}\"", self.directory().display()),
-            ]);
+            .args(["-c", &format!("unix_socket_directories=\"{}\"", self.directory().display())]);
         for (name, value) in &self.settings {
             postgres.args(["-c", &format!("{name}={value}")]);
         }
@@ -189,21 +175,12 @@ impl PostgresServer {
 
     fn initialize(&self, durable: bool) -> io::Result<()> {
         let mut initdb = self.command("initdb")?;
-        initdb.args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-        ]);
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
         if !durable {
             initdb.arg("--no-sync");
         }
         let status = initdb.status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.failure("initdb", status, 0))
-        }
+        if status.success() { Ok(()) } else { Err(self.failure("initdb", status, 0)) }
     }
 
     fn start_on_free_port(&mut self) -> io::Result<()> {
@@ -224,12 +201,7 @@ impl PostgresServer {
         let socket = self.directory().join(format!(".s.PGSQL.{}", self.port));
         let url = self.socket_url("postgres");
         loop {
-            let ended = self
-                .postmaster
-                .as_mut()
-                .map(Child::try_wait)
-                .transpose()?
-                .flatten();
+            let ended = self.postmaster.as_mut().map(Child::try_wait).transpose()?.flatten();
             if let Some(status) = ended {
                 self.postmaster = None;
                 return Err(self.failure("postgres", status, log_start));

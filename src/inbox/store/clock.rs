@@ -1,3 +1,6 @@
+// Each store uses what its database needs, and only tests make one.
+#![cfg_attr(not(all(feature = "testing", feature = "sqlite")), allow(dead_code, unreachable_pub))]
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -9,8 +12,6 @@ use std::sync::{
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<AtomicI64>);
 
-// Each store uses what its database needs.
-#[allow(dead_code)]
 impl Clock {
     /// Starts at a number of milliseconds since the Unix epoch.
     pub fn at_unix_millis(millis: i64) -> Self {
@@ -20,6 +21,11 @@ impl Clock {
     /// Moves the clock by seconds, backwards if negative.
     pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// What it shows, in milliseconds since the Unix epoch; for stores of other crates.
+    pub fn unix_millis(&self) -> i64 {
+        self.millis() + EPOCH_MS
     }
 
     /// Milliseconds since 2020-01-01 00:00:00 UTC.

@@ -21,8 +21,7 @@ use crate::{
 
 #[cfg(feature = "testing")]
 pub use clock::Clock;
-#[cfg(not(feature = "testing"))]
-#[allow(unused_imports)] // without a store there is nobody to ask the time
+#[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
 
 /// Claims messages in a database.
@@ -41,8 +40,7 @@ use clock::Clock;
 /// a crash would leave: an uncommitted claim disappears, a commit under way may have taken effect, a
 /// lease runs out. No connection is ever left to others with a transaction open in it.
 ///
-/// [`testing::conformance`](crate::testing::conformance) (feature `testing`) holds a store against
-/// this.
+/// The module `testing::conformance` (feature `testing`) holds a store against this.
 pub trait InboxStore: Send + Sync {
     /// The connection that a handler writes through.
     type Connection: Send + 'static;
@@ -66,15 +64,10 @@ pub trait InboxStore: Send + Sync {
     ) -> BoxFuture<'static, Result<Claimed<Self::Connection>, StoreError>>;
 
     /// Opens a transaction without a claim, for a message without a key.
-    fn begin(
-        &self,
-    ) -> BoxFuture<'static, Result<Box<dyn OpenTx<Self::Connection>>, StoreError>>;
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<Self::Connection>>, StoreError>>;
 
     /// Claims the message for a limited time, in a transaction of its own.
-    fn lease(
-        &self,
-        request: LeaseRequest,
-    ) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>>;
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>>;
 
     /// Completes, releases or extends a lease. `false` means it was lost, and nothing was done.
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>>;

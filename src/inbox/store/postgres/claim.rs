@@ -115,8 +115,9 @@ impl Values {
         let Self { consumer, key, window_s, lock_id, wait_ms, now } = self;
         let now = now.map_or_else(|| "null".to_owned(), |now| now.to_string());
         let name = &*NAME;
-        let execute =
-            format!("execute {name}({consumer},'{key}',{window_s},{lock_id},{wait_ms},{now});begin");
+        let execute = format!(
+            "execute {name}({consumer},'{key}',{window_s},{lock_id},{wait_ms},{now});begin"
+        );
         match form {
             Form::Execute => execute,
             Form::Prepare => {
@@ -144,9 +145,8 @@ impl Values {
 const CLAIM: &str = include_str!("sql/claim.sql");
 
 /// Named after its text, so that two releases behind one pooler never execute each other's.
-static NAME: LazyLock<String> = LazyLock::new(|| {
-    format!("tower_inbox_claim_{:016x}", xxh64(CLAIM.as_bytes(), 0))
-});
+static NAME: LazyLock<String> =
+    LazyLock::new(|| format!("tower_inbox_claim_{:016x}", xxh64(CLAIM.as_bytes(), 0)));
 
 // Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
 // a stricter isolation level.

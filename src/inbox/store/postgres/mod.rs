@@ -12,8 +12,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, OpenTx, StoreMeta, SweepStore, Swept,
+    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
+    OpenTx, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -135,10 +135,7 @@ impl InboxStore for PgStore {
         Box::pin(async move { register::register(&store, &consumer, window, probe).await })
     }
 
-    fn claim(
-        &self,
-        claim: Claim,
-    ) -> BoxFuture<'static, Result<Claimed<PgConnection>, StoreError>> {
+    fn claim(&self, claim: Claim) -> BoxFuture<'static, Result<Claimed<PgConnection>, StoreError>> {
         let store = self.clone();
         Box::pin(async move { claim::claim(&store, claim).await })
     }
@@ -148,10 +145,7 @@ impl InboxStore for PgStore {
         Box::pin(async move { claim::begin(&store).await })
     }
 
-    fn lease(
-        &self,
-        request: LeaseRequest,
-    ) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::lease(&store, &request).await })
     }

@@ -17,7 +17,12 @@ pub(super) async fn claim(
     claim: Claim,
 ) -> Result<Claimed<SqliteConnection>, StoreError> {
     let Claim { consumer, key, window, .. } = claim;
-    let expires_at = store.now().after(window);
+    // The writer may be waited for; the window begins after that, by SQLite's own reading of the
+    // clock, whose rounding down one more second makes up for.
+    let expires_at = match store.clock {
+        Some(_) => store.now().after(window).to_string(),
+        None => format!("unixepoch() - {EPOCH_S} + 1 + {}", window.as_secs()),
+    };
     let insert = format!(
         "insert or rollback into tower_inbox_inbox (consumer, key, expires_at) \
          values ({consumer}, x'{:032x}', {expires_at})",
@@ -96,6 +101,9 @@ pub(super) async fn take(
         .await
         .map(drop)
 }
+
+/// 2020-01-01 00:00:00 UTC in Unix seconds.
+const EPOCH_S: i64 = 1_577_836_800;
 
 fn failed(error: sqlx::Error) -> StoreError {
     classify(error, "could not claim the message")

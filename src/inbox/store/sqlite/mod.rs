@@ -15,8 +15,8 @@ use sqlx::{
 };
 
 use super::{
-    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, OpenTx, StoreMeta, SweepStore, Swept,
+    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
+    OpenTx, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -193,10 +193,7 @@ impl InboxStore for SqliteStore {
         })
     }
 
-    fn lease(
-        &self,
-        request: LeaseRequest,
-    ) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::lease(&store, &request).await })
     }

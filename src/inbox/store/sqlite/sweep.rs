@@ -63,9 +63,7 @@ pub(super) async fn sweep(
 fn parse(cursor: &Cursor) -> Result<(i16, &[u8]), StoreError> {
     match cursor.0.split_first_chunk() {
         Some((consumer, key)) => Ok((i16::from_be_bytes(*consumer), key)),
-        None => {
-            Err(StoreError::new(StoreErrorKind::Other, "the cursor is not one of this store"))
-        }
+        None => Err(StoreError::new(StoreErrorKind::Other, "the cursor is not one of this store")),
     }
 }
 
