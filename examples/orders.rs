@@ -46,7 +46,7 @@ async fn main() -> Result<(), BoxError> {
         let id = order.order_id;
         match inbox.ready().await?.call(order).await {
             Ok(Outcome::Handled(cents)) => println!("order {id}: booked {cents} cents"),
-            Ok(_) => println!("order {id}: a duplicate, acknowledged"),
+            Ok(Outcome::Duplicate) => println!("order {id}: a duplicate, acknowledged"),
             Err(error) => println!("order {id}: {error}; not acknowledged"),
         }
     }

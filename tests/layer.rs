@@ -281,6 +281,37 @@ async fn a_message_of_nothing_but_none_has_no_key() {
     assert_eq!(service.oneshot((Some(7), None)).await.unwrap(), Outcome::Handled(()));
 }
 
+#[tokio::test]
+async fn a_delivery_that_finds_no_tables_is_decided_as_failed() {
+    use std::sync::Mutex;
+
+    use tower_inbox::hook::{BoxFuture, CommitHook, Decision, Delivery};
+
+    struct Hears(Arc<Mutex<Vec<Decision>>>);
+    impl<C: Send> CommitHook<C> for Hears {
+        fn before_commit<'a>(
+            &'a self,
+            _: &'a Delivery,
+            _: &'a mut C,
+        ) -> BoxFuture<'a, Result<(), BoxError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn decided<'a>(&'a self, _: &'a Delivery, decision: Decision) -> BoxFuture<'a, ()> {
+            self.0.lock().unwrap().push(decision);
+            Box::pin(async {})
+        }
+    }
+
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let service = InboxLayer::new("billing", SqliteStore::in_memory().await.unwrap())
+        .dedup_by(|id: &u64| *id)
+        .hook(Arc::new(Hears(Arc::clone(&heard))))
+        .layer(service_fn(async |_: Received<u64, SqliteConnection>| Ok::<_, BoxError>(())));
+    service.oneshot(7).await.unwrap_err();
+    assert_eq!(*heard.lock().unwrap(), [Decision::Failed]);
+}
+
 #[test]
 #[should_panic(expected = "a window of 0ns is not between 1 second and 10 years")]
 fn a_window_of_zero_is_refused_where_it_is_set() {

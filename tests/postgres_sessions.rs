@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::{
     BoxError, InboxLayer, Outcome,
     error::{StoreError, StoreErrorKind},
-    inbox::{InFlight, PgStore, Received},
+    inbox::{InFlight, PgStore, Received, WithoutKey},
 };
 
 /// Polls a delivery n times and drops it, for every n until it is done. With one connection in the
@@ -279,6 +279,82 @@ async fn in_flight_is_answered_after_the_wait_and_frees_its_connection(
     finish.notify_one();
     assert_eq!(held.await.unwrap().unwrap(), Outcome::Handled(()));
     assert_eq!(patient.await.unwrap().unwrap(), Outcome::Duplicate);
+}
+
+/// A host application whose own `begin` was dropped leaves a transaction open in the pool
+/// (launchbadge/sqlx#4385), and a duplicate that meets it makes it a failed one.
+#[sqlx::test(migrations = false)]
+async fn a_session_that_somebody_else_spoiled_is_replaced(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let pool = small_pool(options, 1).await;
+    let store = migrated(pool.clone()).await;
+    let service = layer(store.clone()).layer(service_fn(handler));
+    let keyless = InboxLayer::new("billing", store)
+        .dedup_by(|_: &u64| None::<u64>)
+        .without_key(WithoutKey::PassThrough)
+        .layer(service_fn(handler));
+    assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
+    assert_eq!(keyless.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
+    for round in 0..3 {
+        for spoil in [true, false] {
+            if spoil {
+                sqlx::raw_sql("begin").execute(&pool).await.unwrap();
+                assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Duplicate);
+            }
+            let message = 100 + 10 * round + u64::from(spoil);
+            assert_eq!(service.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
+            if spoil {
+                sqlx::raw_sql("begin").execute(&pool).await.unwrap();
+                assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Duplicate);
+            }
+            assert_eq!(keyless.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
+            assert_eq!(effects(&mut *pool.acquire().await.unwrap(), message).await, 2);
+        }
+    }
+}
+
+/// A handler that took over an expired claim works for long: neither the sweeper waits for it, nor do
+/// the claims of other rows in the same batch wait for the sweeper.
+#[sqlx::test(migrations = false)]
+async fn a_slow_handler_holds_up_neither_sweeper_nor_claims(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let pool = small_pool(options, 4).await;
+    let store = migrated(pool.clone()).await;
+    let service = layer(store.clone()).layer(service_fn(handler));
+    for message in 0..50 {
+        assert_eq!(service.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
+    }
+    sqlx::raw_sql("update tower_inbox.inbox set expires_at = 0").execute(&pool).await.unwrap();
+
+    let (started, mut is_started) = tokio::sync::mpsc::channel(1);
+    let finish = Arc::new(tokio::sync::Notify::new());
+    let slow = layer(store.clone()).layer(service_fn({
+        let finish = Arc::clone(&finish);
+        move |mut received: Received<u64, PgConnection>| {
+            let (started, finish) = (started.clone(), Arc::clone(&finish));
+            async move {
+                started.send(()).await?;
+                finish.notified().await;
+                write(&mut received.tx, received.message).await?;
+                Ok::<_, BoxError>(())
+            }
+        }
+    }));
+    let slow = tokio::spawn(slow.oneshot(7));
+    is_started.recv().await.unwrap();
+
+    let patience = Duration::from_secs(20);
+    let swept = tokio::time::timeout(patience, store.sweeper().sweep()).await;
+    assert_eq!(swept.expect("the sweeper waits for the handler").unwrap(), 49);
+    let other = tokio::time::timeout(patience, service.clone().oneshot(8)).await;
+    assert_eq!(other.expect("the claim waits").unwrap(), Outcome::Handled(()));
+    finish.notify_one();
+    assert_eq!(slow.await.unwrap().unwrap(), Outcome::Handled(()));
+    assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Duplicate);
 }
 
 #[sqlx::test(migrations = false)]

@@ -70,7 +70,7 @@ pub enum StoreErrorKind {
     /// failure). Nothing happened; trying again is right.
     Busy,
     /// The tables of this library are not there. Run `tower-inbox migrate` or the store's
-    /// `migrate`.
+    /// `schema().up()`.
     NotMigrated,
     /// The tables are older than this library needs. Migrate them.
     SchemaTooOld,
@@ -84,8 +84,8 @@ pub enum StoreErrorKind {
     /// encoding, hash function, layout or secret. See
     /// [`InboxLayer::hasher`](crate::inbox::InboxLayer::hasher).
     KeyChanged,
-    /// The transaction was no longer usable at its commit: a statement in it had failed, or the
-    /// handler ended it itself. Everything in it was rolled back.
+    /// The transaction was no longer usable at its commit: a statement in it had failed, or it had
+    /// ended before. What it had not committed itself was rolled back.
     Aborted,
     /// Anything else; the source says what.
     Other,

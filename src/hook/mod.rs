@@ -27,6 +27,9 @@ pub enum Decision {
     PassedThrough,
     /// The handler, or the store, failed; nothing took effect inside the transaction.
     Failed,
+    /// The handler succeeded, but whether its work stands is not known: the connection broke during
+    /// the commit, or the lease had run out. A redelivery decides. Release nothing for it.
+    Unknown,
 }
 
 /// Names one delivery to a hook.
@@ -72,6 +75,20 @@ pub trait CommitHook<C>: Send + Sync {
 
     /// Learns the decision once it stands. It can no longer be changed, so there is no error.
     fn decided<'a>(&'a self, delivery: &'a Delivery, decision: Decision) -> BoxFuture<'a, ()>;
+}
+
+impl<C, H: CommitHook<C> + ?Sized> CommitHook<C> for Arc<H> {
+    fn before_commit<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        connection: &'a mut C,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        (**self).before_commit(delivery, connection)
+    }
+
+    fn decided<'a>(&'a self, delivery: &'a Delivery, decision: Decision) -> BoxFuture<'a, ()> {
+        (**self).decided(delivery, decision)
+    }
 }
 
 const _: fn(&dyn CommitHook<()>) = |_| {};

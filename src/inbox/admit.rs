@@ -7,7 +7,7 @@ use super::{
     store::{Claim, Claimed, Deed, InboxStore, LeaseClaimed, LeaseRequest},
 };
 use crate::{
-    error::BoxError,
+    error::{BoxError, StoreError, StoreErrorKind},
     hook::{BoxFuture, Decision, Delivery},
     key::{Canonical, InboxKey},
 };
@@ -85,7 +85,13 @@ where
             let (message, store, config, asked) = ask.identify().await?;
             let key = asked.as_ref().map(|(key, _)| *key);
             let (delivery, tx) = match asked {
-                None => (Delivery::new(Arc::clone(&config.consumer), None), store.begin().await?),
+                None => {
+                    let delivery = Delivery::new(Arc::clone(&config.consumer), None);
+                    match store.begin().await {
+                        Ok(tx) => (delivery, tx),
+                        Err(error) => return config.failed(&delivery, error).await,
+                    }
+                }
                 Some((key, Registration { consumer, .. })) => {
                     let delivery = delivery(&config, key);
                     let claim = Claim { consumer, key, window: config.window, wait };
@@ -116,7 +122,7 @@ where
                         (false, Some(tx)) => tx.rollback().await.map_err(BoxError::from),
                         (false, None) => Ok(()),
                     };
-                    config.settled(&delivery, succeeded && ended.is_ok()).await;
+                    config.settled(&delivery, succeeded, &ended).await;
                     ended
                 })
             });
@@ -167,7 +173,7 @@ where
                         },
                         None => Ok(()),
                     };
-                    config.settled(&delivery, succeeded && ended.is_ok()).await;
+                    config.settled(&delivery, succeeded, &ended).await;
                     ended
                 })
             });
@@ -184,7 +190,14 @@ impl<M, St: InboxStore> Ask<M, St> {
     /// through without one.
     async fn identify(self) -> Result<Identified<M, St>, BoxError> {
         let Self { message, canonical, config, store } = self;
-        let registration = config.register(&*store).await?;
+        let registration = match config.register(&*store).await {
+            Ok(registration) => registration,
+            Err(error) => {
+                let delivery = Delivery::new(Arc::clone(&config.consumer), None);
+                config.decided(&delivery, Decision::Failed).await;
+                return Err(error.into());
+            }
+        };
         if canonical.is_absent() {
             if config.without_key == WithoutKey::Reject {
                 let delivery = Delivery::new(Arc::clone(&config.consumer), None);
@@ -218,11 +231,13 @@ impl<C: Send + 'static> Config<C> {
         Err(error.into())
     }
 
-    async fn settled(&self, delivery: &Delivery, stands: bool) {
-        let decision = match (stands, delivery.key) {
-            (false, _) => Decision::Failed,
-            (true, Some(_)) => Decision::Handled,
-            (true, None) => Decision::PassedThrough,
+    async fn settled(&self, delivery: &Delivery, succeeded: bool, ended: &Result<(), BoxError>) {
+        let decision = match ended {
+            Ok(()) if !succeeded => Decision::Failed,
+            Ok(()) if delivery.key.is_none() => Decision::PassedThrough,
+            Ok(()) => Decision::Handled,
+            Err(error) if succeeded && is_unknown(error) => Decision::Unknown,
+            Err(_) => Decision::Failed,
         };
         self.decided(delivery, decision).await;
     }
@@ -244,4 +259,12 @@ impl<C: Send + 'static> Config<C> {
 
 fn delivery<C>(config: &Config<C>, key: InboxKey) -> Delivery {
     Delivery::new(Arc::clone(&config.consumer), Some(*key.as_bytes()))
+}
+
+/// Whether the work of a handler that succeeded may stand in spite of the error.
+fn is_unknown(error: &BoxError) -> bool {
+    error.is::<LeaseLost>()
+        || error
+            .downcast_ref::<StoreError>()
+            .is_some_and(|error| error.kind() == StoreErrorKind::Unreachable)
 }

@@ -67,6 +67,10 @@ use crate::{
 /// A timeout or a concurrency limit belongs *outside* (before) the inbox, where it bounds the claim
 /// as well; a retry belongs *outside* too, because each attempt needs a transaction of its own.
 ///
+/// # Panics in the handler
+///
+/// The transaction is rolled back as the future is dropped; a lease stays until it ends.
+///
 /// # Errors
 ///
 /// The service's error is [`BoxError`](crate::BoxError): the handler's own, untouched, or one of

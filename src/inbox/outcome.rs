@@ -1,9 +1,9 @@
-/// What became of a message that could be decided.
+/// What became of a message that could be decided; complete by nature: the handler's work stands, or
+/// an earlier one's does.
 ///
 /// Both mean: acknowledge it. What could not be decided is an error, among them
 /// [`InFlight`](super::InFlight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 #[must_use = "acknowledge the message for either outcome, and not for an error"]
 pub enum Outcome<R> {
     /// The inner service handled it, and what it did is committed.

@@ -13,9 +13,16 @@ use crate::key::InboxKey;
 /// whatever handles the message; dropping it hands the transaction back to the inbox, which commits
 /// it if the handler returns `Ok`, and rolls it back otherwise.
 ///
-/// Savepoints work (`Connection::begin` on it). `COMMIT` and `ROLLBACK` are the inbox's: a handler
-/// that sends them itself gets an [`Aborted`](crate::error::StoreErrorKind::Aborted) store error
-/// instead of an outcome.
+/// Savepoints work (`Connection::begin` on it).
+///
+/// # Ending it yourself
+///
+/// `commit` and `rollback` as SQL are the inbox's. A handler that sends one and returns `Ok` gets an
+/// [`Aborted`](crate::error::StoreErrorKind::Aborted) store error; what it committed stands, the claim
+/// with it. One that sends `commit and chain` or `rollback and chain` deceives the inbox: what is then
+/// acknowledged may have been rolled back. On SQLite the same goes for statements with `on conflict
+/// rollback`, and for errors such as a full disk, after which SQLite has ended the transaction by
+/// itself: return the error instead of writing on.
 ///
 /// # Cancellation
 ///

@@ -96,7 +96,8 @@ impl Path {
     fn parse(text: &str) -> Result<Self, ParseJsonFieldsError> {
         let text = text.trim();
         let (name, optional) = match text.strip_suffix('?') {
-            Some(name) if !name.ends_with('\\') => (name, true),
+            // An odd number of backslashes escapes it.
+            Some(name) if escapes_before_end(name).is_multiple_of(2) => (name, true),
             _ => (text, false),
         };
         let segments: Vec<String> = split(name, '.').map(unescape).collect();
@@ -166,6 +167,10 @@ fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
         escaped = c == '\\' && !escaped;
         splits
     })
+}
+
+fn escapes_before_end(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\\').len()
 }
 
 fn unescape(text: &str) -> String {
@@ -253,6 +258,17 @@ mod tests {
         let mut by_hand = KeyEncoder::new("");
         by_hand.field(&1).field("x").field(&true).none();
         assert_eq!(fields.encode("", line).unwrap().as_bytes(), by_hand.finish().as_bytes());
+    }
+
+    #[test]
+    fn a_question_mark_can_be_escaped() {
+        let encode = |fields: &str, line| {
+            let fields: JsonFields = fields.parse().unwrap();
+            fields.encode("", line).map(|encoded| encoded.as_bytes().to_vec())
+        };
+        assert!(encode(r"why\?", r#"{"why\\?":1}"#).is_err(), "`why?` is not there");
+        assert!(encode(r"why\?", r#"{"why?":1}"#).is_ok());
+        assert!(encode(r"why\\?", "{}").is_ok(), "`why\\` may be missing");
     }
 
     #[test]

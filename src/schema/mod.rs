@@ -44,13 +44,13 @@ fn check(found: Option<i64>) -> Result<(), StoreError> {
     match found {
         None => Err(StoreError::new(
             StoreErrorKind::NotMigrated,
-            "the inbox tables are not there: run `tower-inbox migrate` or call `migrate()` once",
+            "the inbox tables are not there: run `tower-inbox migrate` or call the store's `schema().up()` once",
         )),
         Some(found) if found < VERSION => Err(StoreError::new(
             StoreErrorKind::SchemaTooOld,
             format!(
                 "the inbox tables have version {found} and this release needs {VERSION}: run \
-                 `tower-inbox migrate` or call `migrate()`"
+                 `tower-inbox migrate` or call the store's `schema().up()`"
             ),
         )),
         Some(found) if found > VERSION => Err(StoreError::new(

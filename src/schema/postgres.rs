@@ -70,6 +70,7 @@ impl PgSchema {
         // One statement without a plan kept: the table may come and go between two calls.
         let there: bool =
             sqlx::query_scalar("select to_regclass('tower_inbox.migrations') is not null")
+                .persistent(false)
                 .fetch_one(&self.pool)
                 .await
                 .map_err(|error| self.error(error))?;

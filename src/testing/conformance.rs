@@ -51,6 +51,7 @@ macro_rules! conformance {
             a_message_after_its_window_is_handled_again
             a_clock_that_jumps_back_keeps_duplicates
             many_deliveries_at_once_take_effect_once
+            duplicates_at_once_are_not_in_flight
             random_failures_take_effect_once
             one_claim_at_a_time
             in_flight_is_not_a_duplicate
@@ -60,6 +61,7 @@ macro_rules! conformance {
             an_extended_lease_is_kept
             fencing_tokens_only_grow
             both_modes_respect_each_other
+            a_stale_lease_says_nothing
             a_transaction_that_is_not_returned_is_not_committed
             a_message_without_key_is_rejected_or_passed_through
             hooks_join_the_transaction
@@ -186,6 +188,24 @@ pub async fn many_deliveries_at_once_take_effect_once<H: Harness>(harness: &H) {
         }
     }
     assert_eq!((handled, harness.written("a").await), (1, 1));
+}
+
+/// What is handled is a duplicate to all who ask at once, even if they do not wait.
+pub async fn duplicates_at_once_are_not_in_flight<H: Harness>(harness: &H) {
+    let layer = layer(harness, "billing").in_flight_wait(Duration::ZERO);
+    assert_eq!(deliver(&layer, Name("a"), writes::<H>).await.unwrap(), Outcome::Handled(()));
+    for _ in 0..20 {
+        let deliveries: Vec<_> = (0..8)
+            .map(|_| {
+                let layer = layer.clone();
+                tokio::spawn(async move { deliver(&layer, Name("a"), writes::<H>).await })
+            })
+            .collect();
+        for delivery in deliveries {
+            assert_eq!(delivery.await.unwrap().unwrap(), Outcome::Duplicate);
+        }
+    }
+    assert_eq!(harness.written("a").await, 1);
 }
 
 /// Handlers that fail now and then, delivered until they succeed: one effect each.
@@ -359,6 +379,25 @@ pub async fn both_modes_respect_each_other<H: Harness>(harness: &H) {
     assert!(!store.settle(late, Deed::Complete(window())).await.unwrap());
     let lease = store.lease(lease_request(consumer, 2)).await.unwrap();
     assert_eq!(lease, LeaseClaimed::Duplicate);
+}
+
+/// What is left of a lease that ran out says nothing about the claim that came after it, even if the
+/// clock is set back.
+pub async fn a_stale_lease_says_nothing<H: Harness>(harness: &H) {
+    let (store, consumer) = registered(harness).await;
+    let late = granted(&store, consumer, 1).await;
+    harness.clock().advance(32);
+    sweep(&store, Duration::ZERO).await;
+    let Claimed::Won(tx) = store.claim(claim(consumer, 1)).await.unwrap() else {
+        panic!("the lease ran out");
+    };
+    tx.commit().await.unwrap();
+    harness.clock().advance(-10);
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    for deed in [Deed::Complete(window()), Deed::Release, Deed::Extend(window())] {
+        assert!(!store.settle(late, deed).await.unwrap(), "{deed:?} by the one that was overtaken");
+    }
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
 }
 
 /// A handler that keeps its transaction and says `Ok` has not handled anything.
@@ -538,6 +577,13 @@ pub async fn sweeping_takes_turns<H: Harness>(harness: &H) {
     assert!(store.begin_round(every).await.unwrap());
     assert!(!store.begin_round(every).await.unwrap());
     harness.clock().advance(60);
+    assert!(store.begin_round(every).await.unwrap());
+    assert!(!store.begin_round(every).await.unwrap());
+
+    // A clock that was a year ahead for a moment does not stop the sweeping for a year.
+    harness.clock().advance(365 * 24 * 3600);
+    assert!(store.begin_round(every).await.unwrap());
+    harness.clock().advance(-365 * 24 * 3600);
     assert!(store.begin_round(every).await.unwrap());
     assert!(!store.begin_round(every).await.unwrap());
 }

@@ -108,7 +108,19 @@ impl StoreMeta {
 
 /// A consumer's number in one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConsumerId(pub i16);
+pub struct ConsumerId(i16);
+
+impl ConsumerId {
+    /// Takes the number.
+    pub const fn new(number: i16) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> i16 {
+        self.0
+    }
+}
 
 impl fmt::Display for ConsumerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,6 +130,7 @@ impl fmt::Display for ConsumerId {
 
 /// A request for a claim inside a transaction.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Claim {
     /// For which consumer.
     pub consumer: ConsumerId,
@@ -130,7 +143,14 @@ pub struct Claim {
     pub wait: Duration,
 }
 
-/// The answer to a [`Claim`].
+impl Claim {
+    /// Asks for a claim.
+    pub const fn new(consumer: ConsumerId, key: InboxKey, window: Window, wait: Duration) -> Self {
+        Self { consumer, key, window, wait }
+    }
+}
+
+/// The answer to a [`Claim`]; complete by nature.
 pub enum Claimed<C> {
     /// The message is ours, in this transaction.
     Won(Box<dyn OpenTx<C>>),
@@ -152,6 +172,7 @@ impl<C> fmt::Debug for Claimed<C> {
 
 /// A request for a claim with a lease.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LeaseRequest {
     /// For which consumer.
     pub consumer: ConsumerId,
@@ -163,7 +184,14 @@ pub struct LeaseRequest {
     pub owner: Arc<str>,
 }
 
-/// The answer to a [`LeaseRequest`].
+impl LeaseRequest {
+    /// Asks for a lease.
+    pub const fn new(consumer: ConsumerId, key: InboxKey, lease: Window, owner: Arc<str>) -> Self {
+        Self { consumer, key, lease, owner }
+    }
+}
+
+/// The answer to a [`LeaseRequest`]; complete by nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseClaimed {
     /// The message is ours until the lease runs out.
@@ -176,6 +204,7 @@ pub enum LeaseClaimed {
 
 /// A lease that was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// For which consumer.
     pub consumer: ConsumerId,
@@ -187,7 +216,14 @@ pub struct Grant {
     pub attempt: u32,
 }
 
-/// What to do with a lease that is held.
+impl Grant {
+    /// Grants a lease.
+    pub const fn new(consumer: ConsumerId, key: InboxKey, token: i64, attempt: u32) -> Self {
+        Self { consumer, key, token, attempt }
+    }
+}
+
+/// What to do with a lease that is held; complete by nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// The message is handled; recognise its redeliveries for a window.
@@ -215,15 +251,35 @@ pub trait SweepStore: Send + Sync {
 
 /// Where a round of sweeping has got to; only the store that made it can read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor(pub Vec<u8>);
+pub struct Cursor(Vec<u8>);
+
+impl Cursor {
+    /// Keeps whatever the store wants to find again.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// What the store kept.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// What one batch removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Swept {
     /// Rows removed.
     pub removed: u64,
     /// Where to go on; `None` at the end of the round.
     pub next: Option<Cursor>,
+}
+
+impl Swept {
+    /// Reports a batch.
+    pub const fn new(removed: u64, next: Option<Cursor>) -> Self {
+        Self { removed, next }
+    }
 }
 
 macro_rules! forward {

@@ -5,6 +5,9 @@ use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 pub(super) trait Driver: Database {
     /// Whether it no longer knows if a transaction is open.
     const LOSES_TRACK: bool;
+
+    /// Queues a plain rollback, for a transaction that the driver does not count.
+    fn queue_rollback(connection: &mut Self::Connection);
 }
 
 /// A pooled connection with a transaction that begins, is open, or ends.
@@ -31,8 +34,24 @@ enum Phase {
 }
 
 impl<DB: Driver> Held<DB> {
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(super) fn new(connection: PoolConnection<DB>) -> Self {
         Self { connection: Some(connection), phase: Phase::Idle }
+    }
+
+    /// Takes a connection after it was made fit. When that fails, or is dropped, it is closed.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(super) async fn after<F>(
+        connection: PoolConnection<DB>,
+        make_fit: F,
+    ) -> Result<Self, sqlx::Error>
+    where
+        F: AsyncFnOnce(&mut DB::Connection) -> Result<(), sqlx::Error>,
+    {
+        let mut held = Self { connection: Some(connection), phase: Phase::Broken };
+        make_fit(held.connection_mut()).await?;
+        held.phase = Phase::Idle;
+        Ok(held)
     }
 
     /// Begins with a statement that leaves no transaction behind when the database refuses it.
@@ -45,6 +64,12 @@ impl<DB: Driver> Held<DB> {
             Err(_) => {}
         }
         begun
+    }
+
+    /// Closes the connection: its session is in a state that is not ours to mend.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(super) fn discard(mut self) {
+        self.phase = Phase::Broken;
     }
 
     /// Depth 1 is the transaction that we began; anything else is a savepoint that was leaked, or a
@@ -100,9 +125,14 @@ impl<DB: Driver> Drop for Held<DB> {
             Phase::Unknown | Phase::Open => {
                 // Queued here, and run before anybody else gets the connection. One for each
                 // savepoint that the handler leaked, and one for the transaction.
+                // One more, because sqlx's SQLite worker ignores the first after an end that nobody
+                // heard of; without a transaction it does nothing.
                 let depth = DB::TransactionManager::get_transaction_depth(&connection);
-                for _ in 0..depth.max(1) {
+                for _ in 0..=depth {
                     DB::TransactionManager::start_rollback(&mut connection);
+                }
+                if self.phase == Phase::Unknown {
+                    DB::queue_rollback(&mut connection);
                 }
             }
         }

@@ -5,7 +5,9 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    error::{DUPLICATE, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify},
+    error::{
+        DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify,
+    },
     lease::lost_a_race,
     tx::PgTx,
 };
@@ -46,6 +48,12 @@ pub(super) async fn claim(
             Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => form = Form::Prepare,
             Some(PREPARED_EXISTS) if tries < MAX_TRIES => form = Form::Execute,
             Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => form = Form::Plain,
+            // Whoever had the session before left a failed transaction in it. (Not the inbox: a host
+            // whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
+            Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
+                held.discard();
+                held = acquire(store).await?;
+            }
             // The session's default isolation is not `read committed` and somebody was faster.
             _ if lost_a_race(&error) && tries < MAX_TRIES => {}
             _ => return Err(classify(error, "could not claim the message")),
@@ -57,9 +65,16 @@ pub(super) async fn begin(
     store: &PgStore,
 ) -> Result<Box<dyn OpenTx<sqlx::PgConnection>>, StoreError> {
     let mut held = acquire(store).await?;
-    held.begin("begin".into_sql_str())
-        .await
-        .map_err(|error| classify(error, "could not begin a transaction"))?;
+    let mut tries = 0;
+    while let Err(error) = held.begin("begin".into_sql_str()).await {
+        tries += 1;
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() != Some(IN_FAILED_TRANSACTION) || tries == MAX_TRIES {
+            return Err(classify(error, "could not begin a transaction"));
+        }
+        held.discard();
+        held = acquire(store).await?;
+    }
     Ok(Box::new(PgTx(held)))
 }
 
@@ -67,7 +82,7 @@ pub(super) async fn begin(
 pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(key.as_bytes());
-    bytes[16..].copy_from_slice(&consumer.0.to_be_bytes());
+    bytes[16..].copy_from_slice(&consumer.get().to_be_bytes());
     xxh64(&bytes, 0).cast_signed()
 }
 
@@ -102,7 +117,7 @@ struct Values {
 impl Values {
     fn new(store: &PgStore, claim: &Claim) -> Self {
         Self {
-            consumer: claim.consumer.0,
+            consumer: claim.consumer.get(),
             key: claim.key,
             window_s: claim.window.as_secs(),
             lock_id: lock_id(claim.consumer, claim.key),

@@ -14,7 +14,7 @@ pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";
 pub(super) const SERIALIZATION_FAILURE: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
-const IN_FAILED_TRANSACTION: &str = "25P02";
+pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_TRANSACTION: &str = "25P01";
 
 pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
@@ -30,8 +30,8 @@ fn kind(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
         // not in a read-write transaction, insufficient privilege
         "25006" | "42501" => StoreErrorKind::ReadOnly,
         "53100" => StoreErrorKind::Full,
-        // admin shutdown, crash shutdown, cannot connect now
-        "57P01" | "57P02" | "57P03" => StoreErrorKind::Unreachable,
+        // admin shutdown, crash shutdown, cannot connect now, idle session, idle in transaction
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => StoreErrorKind::Unreachable,
         IN_FAILED_TRANSACTION | NO_TRANSACTION => StoreErrorKind::Aborted,
         // connection exceptions; no such role or password; no such database
         code if code.starts_with("08") || code.starts_with("28") || code == "3D000" => {

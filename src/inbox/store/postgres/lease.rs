@@ -19,7 +19,7 @@ pub(super) async fn lease(
     let row = loop {
         let row = sqlx::query(include_str!("sql/lease.sql"))
             .persistent(store.prepared)
-            .bind(request.consumer.0)
+            .bind(request.consumer.get())
             .bind(uuid::Uuid::from(request.key))
             .bind(request.lease.as_secs().cast_signed())
             .bind(lock_id(request.consumer, request.key))
@@ -34,12 +34,16 @@ pub(super) async fn lease(
         }
     };
     Ok(match row.try_get::<i32, _>(0).map_err(classify)? {
-        0 => LeaseClaimed::Granted(Grant {
-            consumer: request.consumer,
-            key: request.key,
-            token: row.try_get(1).map_err(classify)?,
-            attempt: row.try_get::<i32, _>(2).map_err(classify)?.cast_unsigned(),
-        }),
+        0 => {
+            let token = row.try_get(1).map_err(classify)?;
+            let attempt: i32 = row.try_get(2).map_err(classify)?;
+            LeaseClaimed::Granted(Grant::new(
+                request.consumer,
+                request.key,
+                token,
+                attempt.cast_unsigned(),
+            ))
+        }
         1 => LeaseClaimed::Duplicate,
         _ => LeaseClaimed::InFlight,
     })
@@ -56,7 +60,7 @@ pub(super) async fn settle(store: &PgStore, grant: Grant, deed: Deed) -> Result<
         let held = sqlx::query_scalar(include_str!("sql/settle.sql"))
             .persistent(store.prepared)
             .bind(deed)
-            .bind(grant.consumer.0)
+            .bind(grant.consumer.get())
             .bind(uuid::Uuid::from(grant.key))
             .bind(grant.token)
             .bind(seconds.cast_signed())

@@ -1,4 +1,4 @@
-//! The inbox in PostgreSQL 12 or newer.
+//! The inbox in PostgreSQL 13 or newer.
 
 mod claim;
 mod error;
@@ -45,7 +45,14 @@ use crate::{
 /// A delivery holds one connection from its claim to its commit, so the pool's size bounds how many
 /// are handled at once. sqlx's default pool asks the server whether a connection is alive each time
 /// it hands one out, which costs a round trip per message; `test_before_acquire(false)` saves it, and
-/// a connection that died then fails one delivery, which the broker repeats.
+/// a connection that died then fails one delivery, which the broker repeats. A handler that asks the
+/// same pool for another connection while it holds its transaction may wait for itself.
+///
+/// # Durability
+///
+/// With `synchronous_commit = off` a crash of the server loses the last commits that it acknowledged,
+/// claims and effects together: messages that were acknowledged to the broker are then gone. Leave it
+/// on for what must not be lost.
 ///
 /// # Isolation
 ///
@@ -76,10 +83,10 @@ impl PgStore {
 
     /// Whether sessions keep the claim as a prepared statement. Defaults to `true`.
     ///
-    /// It is prepared with SQL's `PREPARE` the first time a session claims, and works behind
-    /// PgBouncer in transaction mode, too. Switch it off for a proxy that pins a session to a client
-    /// once it has seen a `PREPARE`, such as Amazon RDS Proxy; a claim then costs the server some
-    /// 50 microseconds more.
+    /// It is prepared with SQL's `PREPARE` the first time a session claims, and again when a pooler
+    /// hands out another session. Switch it off for a proxy that pins a session to a client once it
+    /// has seen a `PREPARE`, such as Amazon RDS Proxy, and for leased mode behind PgBouncer before
+    /// 1.21, which knows nothing of prepared statements.
     #[must_use]
     pub fn prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;

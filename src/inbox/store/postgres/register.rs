@@ -13,7 +13,7 @@ use crate::{
 pub(super) async fn meta(store: &PgStore) -> Result<StoreMeta, StoreError> {
     store.schema().check().await?;
     let secret: [u8; 16] = sqlx::query_scalar(include_str!("sql/meta.sql"))
-        .persistent(store.prepared)
+        .persistent(false)
         .fetch_one(&store.pool)
         .await
         .map_err(|error| error::classify(error, "could not read the secret of the keys"))?;
@@ -31,8 +31,8 @@ pub(super) async fn register(
     // Looking first keeps the identity column from counting up at every start.
     if let Some(id) = find(store, consumer, probe).await? {
         sqlx::query(include_str!("sql/window.sql"))
-            .persistent(store.prepared)
-            .bind(id.0)
+            .persistent(false)
+            .bind(id.get())
             .bind(window.as_secs().cast_signed())
             .execute(&store.pool)
             .await
@@ -40,7 +40,7 @@ pub(super) async fn register(
         return Ok(id);
     }
     sqlx::query(include_str!("sql/register.sql"))
-        .persistent(store.prepared)
+        .persistent(false)
         .bind(consumer)
         .bind(uuid::Uuid::from(probe))
         .bind(window.as_secs().cast_signed())
@@ -63,7 +63,7 @@ async fn find(
     let classify =
         |error| error::classify(error, &format!("could not look the consumer {consumer:?} up"));
     let Some(row) = sqlx::query(include_str!("sql/consumer.sql"))
-        .persistent(store.prepared)
+        .persistent(false)
         .bind(consumer)
         .fetch_optional(&store.pool)
         .await
@@ -75,5 +75,5 @@ async fn find(
     if InboxKey::from(registered) != probe {
         return Err(StoreError::key_changed(consumer));
     }
-    Ok(Some(ConsumerId(row.try_get(0).map_err(classify)?)))
+    Ok(Some(ConsumerId::new(row.try_get(0).map_err(classify)?)))
 }

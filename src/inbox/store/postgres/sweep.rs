@@ -8,7 +8,7 @@ use crate::{
 
 pub(super) async fn begin_round(store: &PgStore, every: Duration) -> Result<bool, StoreError> {
     let began = sqlx::query(include_str!("sql/begin_round.sql"))
-        .persistent(store.prepared)
+        .persistent(false)
         .bind(seconds(every))
         .bind(store.now())
         .execute(&store.pool)
@@ -18,7 +18,7 @@ pub(super) async fn begin_round(store: &PgStore, every: Duration) -> Result<bool
 }
 
 /// Walks the table by page numbers, so that no index on the expiry has to be paid for by every
-/// claim. (Tid range scans: PostgreSQL 14; before that each batch reads the whole table.)
+/// claim. (Tid range scans came with PostgreSQL 14; in 13 each batch reads the whole table.)
 pub(super) async fn sweep(
     store: &PgStore,
     cursor: Option<Cursor>,
@@ -29,14 +29,14 @@ pub(super) async fn sweep(
         Some(cursor) => parse(&cursor)?,
         None => {
             sqlx::query(include_str!("sql/sweep_leases.sql"))
-                .persistent(store.prepared)
+                .persistent(false)
                 .bind(seconds(retention.saturating_add(ATTEMPTS)))
                 .bind(store.now())
                 .execute(&store.pool)
                 .await
                 .map_err(failed)?;
             let pages = sqlx::query_scalar(include_str!("sql/pages.sql"))
-                .persistent(store.prepared)
+                .persistent(false)
                 .fetch_one(&store.pool)
                 .await
                 .map_err(failed)?;
@@ -44,22 +44,29 @@ pub(super) async fn sweep(
         }
     };
     let end = page + PAGES;
-    let swept = sqlx::query(include_str!("sql/sweep.sql"))
-        .persistent(store.prepared)
-        .bind(LOCK_ID)
+    let removed: Option<i64> = sqlx::query_scalar(include_str!("sql/sweep.sql"))
+        .persistent(false)
         .bind(format!("({page},0)"))
         .bind(format!("({end},0)"))
         .bind(seconds(retention))
+        .bind(LOCK_ID)
         .bind(store.now())
-        .execute(&store.pool)
+        .fetch_one(&store.pool)
         .await
         .map_err(failed)?;
-    let next = (end < pages).then(|| Cursor([end.to_be_bytes(), pages.to_be_bytes()].concat()));
-    Ok(Swept { removed: swept.rows_affected(), next })
+    Ok(match removed {
+        // Another session is deleting a batch at this moment; ours comes after it.
+        None => Swept::new(0, Some(at(page, pages))),
+        Some(removed) => Swept::new(removed.cast_unsigned(), (end < pages).then(|| at(end, pages))),
+    })
+}
+
+fn at(page: i64, pages: i64) -> Cursor {
+    Cursor::new([page.to_be_bytes(), pages.to_be_bytes()].concat())
 }
 
 fn parse(cursor: &Cursor) -> Result<(i64, i64), StoreError> {
-    let halves = cursor.0.as_chunks::<8>();
+    let halves = cursor.as_bytes().as_chunks::<8>();
     match halves {
         ([page, pages], []) => Ok((i64::from_be_bytes(*page), i64::from_be_bytes(*pages))),
         _ => Err(StoreError::new(StoreErrorKind::Other, "the cursor is not one of this store")),

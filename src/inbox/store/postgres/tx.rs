@@ -13,6 +13,10 @@ use crate::{
 
 impl Driver for Postgres {
     const LOSES_TRACK: bool = true;
+
+    fn queue_rollback(_: &mut PgConnection) {
+        // Never asked for: a connection that lost track is closed.
+    }
 }
 
 pub(super) struct PgTx(pub(super) Held<Postgres>);

@@ -1,6 +1,10 @@
 use sqlx::SqliteConnection;
 
-use super::{Now, SqliteStore, error::classify, tx};
+use super::{
+    Now, SqliteStore,
+    error::classify,
+    tx::{self, Inserted, SqliteTx},
+};
 use crate::{
     error::StoreError,
     inbox::store::{Claim, Claimed, ConsumerId, OpenTx},
@@ -29,25 +33,25 @@ pub(super) async fn claim(
         u128::from_be_bytes(*key.as_bytes()),
     );
     match tx::begin_with_insert(store, insert).await? {
-        Some(tx) => Ok(Claimed::Won(Box::new(tx))),
-        None => contend(store, claim).await,
+        Inserted::Yes(tx) => Ok(Claimed::Won(Box::new(tx))),
+        Inserted::Conflict(tx) => contend(store, tx, claim).await,
     }
 }
 
 /// Takes over an expired claim, or says who is there.
 async fn contend(
     store: &SqliteStore,
+    mut tx: SqliteTx,
     claim: Claim,
 ) -> Result<Claimed<SqliteConnection>, StoreError> {
     let Claim { consumer, key, window, .. } = claim;
-    let mut tx = tx::begin(store).await?;
     let now = store.now();
     let held = holder(tx.connection_mut(), consumer, key, now).await;
     match held.map_err(failed)? {
         Holder::Nobody => {
             take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
             sqlx::query(include_str!("sql/forget_lease.sql"))
-                .bind(consumer.0)
+                .bind(consumer.get())
                 .bind(key.as_bytes().as_slice())
                 .execute(tx.connection_mut())
                 .await
@@ -73,14 +77,14 @@ pub(super) async fn holder(
     now: Now,
 ) -> Result<Holder, sqlx::Error> {
     let found: Option<(i64, Option<i64>)> = sqlx::query_as(include_str!("sql/holder.sql"))
-        .bind(consumer.0)
+        .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .fetch_optional(connection)
         .await?;
     Ok(match found {
         Some((expires_at, lease_until)) if expires_at > now.floor() => match lease_until {
-            Some(lease_until) if lease_until > now.floor() => Holder::Lease,
-            _ => Holder::Claim,
+            Some(_) => Holder::Lease,
+            None => Holder::Claim,
         },
         _ => Holder::Nobody,
     })
@@ -94,7 +98,7 @@ pub(super) async fn take(
     expires_at: i64,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(include_str!("sql/take.sql"))
-        .bind(consumer.0)
+        .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .bind(expires_at)
         .execute(connection)

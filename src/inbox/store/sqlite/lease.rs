@@ -14,7 +14,7 @@ pub(super) async fn lease(
     request: &LeaseRequest,
 ) -> Result<LeaseClaimed, StoreError> {
     let failed = |error| classify(error, "could not lease the message");
-    let LeaseRequest { consumer, key, lease, owner } = request;
+    let LeaseRequest { consumer, key, lease, owner, .. } = request;
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     match holder(tx.connection_mut(), *consumer, *key, now).await.map_err(failed)? {
@@ -28,7 +28,7 @@ pub(super) async fn lease(
                 .await
                 .map_err(failed)?;
             let attempt: u32 = sqlx::query_scalar(include_str!("sql/lease.sql"))
-                .bind(consumer.0)
+                .bind(consumer.get())
                 .bind(key.as_bytes().as_slice())
                 .bind(token)
                 .bind(until)
@@ -37,8 +37,7 @@ pub(super) async fn lease(
                 .await
                 .map_err(failed)?;
             Box::new(tx).commit().await?;
-            let grant = Grant { consumer: *consumer, key: *key, token, attempt };
-            Ok(LeaseClaimed::Granted(grant))
+            Ok(LeaseClaimed::Granted(Grant::new(*consumer, *key, token, attempt)))
         }
     }
 }
@@ -53,7 +52,7 @@ pub(super) async fn settle(
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     let held: bool = sqlx::query_scalar(include_str!("sql/held.sql"))
-        .bind(consumer.0)
+        .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .bind(token)
         .bind(now.floor())
@@ -72,7 +71,7 @@ pub(super) async fn settle(
         // The lease's row stays, for the number of attempts.
         Deed::Release => {
             sqlx::query(include_str!("sql/forget.sql"))
-                .bind(consumer.0)
+                .bind(consumer.get())
                 .bind(key.as_bytes().as_slice())
                 .execute(tx.connection_mut())
                 .await
@@ -86,10 +85,10 @@ pub(super) async fn settle(
     };
     let update = match lease_until {
         None => sqlx::query(include_str!("sql/forget_lease.sql"))
-            .bind(consumer.0)
+            .bind(consumer.get())
             .bind(key.as_bytes().to_vec()),
         Some(until) => sqlx::query(include_str!("sql/lease_until.sql"))
-            .bind(consumer.0)
+            .bind(consumer.get())
             .bind(key.as_bytes().to_vec())
             .bind(until),
     };

@@ -33,7 +33,7 @@ pub(super) async fn register(
     // Looking first keeps a start from needing the one writer.
     if let Some(id) = find(store, consumer, probe).await? {
         sqlx::query(include_str!("sql/window.sql"))
-            .bind(id.0)
+            .bind(id.get())
             .bind(window.as_secs())
             .execute(&store.pool)
             .await
@@ -74,5 +74,5 @@ async fn find(
     if registered != probe.as_bytes() {
         return Err(StoreError::key_changed(consumer));
     }
-    Ok(Some(ConsumerId(row.try_get(0).map_err(classify)?)))
+    Ok(Some(ConsumerId::new(row.try_get(0).map_err(classify)?)))
 }

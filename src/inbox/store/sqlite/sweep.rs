@@ -56,12 +56,12 @@ pub(super) async fn sweep(
         }
     };
     let swept = delete.execute(&store.pool).await.map_err(failed)?;
-    let next = end.map(|(consumer, key)| Cursor([&consumer.to_be_bytes(), &key[..]].concat()));
-    Ok(Swept { removed: swept.rows_affected(), next })
+    let next = end.map(|(consumer, key)| Cursor::new([&consumer.to_be_bytes(), &key[..]].concat()));
+    Ok(Swept::new(swept.rows_affected(), next))
 }
 
 fn parse(cursor: &Cursor) -> Result<(i16, &[u8]), StoreError> {
-    match cursor.0.split_first_chunk() {
+    match cursor.as_bytes().split_first_chunk() {
         Some((consumer, key)) => Ok((i16::from_be_bytes(*consumer), key)),
         None => Err(StoreError::new(StoreErrorKind::Other, "the cursor is not one of this store")),
     }

@@ -1,3 +1,8 @@
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
 use sqlx::{AssertSqlSafe, SqlSafeStr, Sqlite, SqliteConnection, sqlite::SqliteTransactionManager};
 use sqlx_core::transaction::TransactionManager;
 
@@ -14,32 +19,50 @@ use crate::{
 impl Driver for Sqlite {
     // Its worker thread undoes a begin that nobody waits for any more.
     const LOSES_TRACK: bool = false;
+
+    fn queue_rollback(connection: &mut SqliteConnection) {
+        // `begin immediate;insert …` whose insert failed is a transaction that the worker does not
+        // count. The first poll sends the command; where there is no transaction it fails, unheard.
+        let rollback = pin!(sqlx::raw_sql("rollback").execute(connection));
+        let _ = rollback.poll(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 pub(super) struct SqliteTx(Held<Sqlite>);
 
 /// Begins as the writer, so that nothing fails half-way for want of the lock.
 pub(super) async fn begin(store: &SqliteStore) -> Result<SqliteTx, StoreError> {
-    let mut held = acquire(store).await?;
+    begin_on(acquire(store).await?).await
+}
+
+async fn begin_on(mut held: Held<Sqlite>) -> Result<SqliteTx, StoreError> {
     held.begin("begin immediate".into_sql_str())
         .await
         .map_err(|error| classify(error, "could not begin a transaction"))?;
     Ok(SqliteTx(held))
 }
 
-/// Begins and runs one more statement in the same visit to the connection's thread. `None` when a
-/// unique key was in the way; the statement must be an `insert or rollback`.
+/// What came of a begin with an insert.
+pub(super) enum Inserted {
+    /// Both worked.
+    Yes(SqliteTx),
+    /// A unique key was in the way. The transaction began again without the insert.
+    Conflict(SqliteTx),
+}
+
+/// Begins and runs one more statement in the same visit to the connection's thread. The statement
+/// must be an `insert or rollback`.
 pub(super) async fn begin_with_insert(
     store: &SqliteStore,
     insert: String,
-) -> Result<Option<SqliteTx>, StoreError> {
+) -> Result<Inserted, StoreError> {
     let mut held = acquire(store).await?;
     let statement = AssertSqlSafe(format!("begin immediate;{insert}")).into_sql_str();
     let Err(error) = held.begin(statement).await else {
-        return Ok(Some(SqliteTx(held)));
+        return Ok(Inserted::Yes(SqliteTx(held)));
     };
     if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
-        return Ok(None);
+        return begin_on(held).await.map(Inserted::Conflict);
     }
     // A full disk, say: the begin may have succeeded before the insert failed.
     sqlx::raw_sql("rollback").execute(held.connection_mut()).await.ok();
@@ -48,13 +71,11 @@ pub(super) async fn begin_with_insert(
 
 async fn acquire(store: &SqliteStore) -> Result<Held<Sqlite>, StoreError> {
     let failed = |error| classify(error, "could not get the connection");
-    let mut connection = store.pool.acquire().await.map_err(failed)?;
+    let connection = store.pool.acquire().await.map_err(failed)?;
     // Left by a future that was dropped after SQLite had rolled its transaction back by itself.
-    if let Err(error) = reset(&mut connection).await {
-        connection.close_on_drop();
-        return Err(failed(error));
-    }
-    Ok(Held::new(connection))
+    Held::after(connection, async |connection| reset(connection).await.map(drop))
+        .await
+        .map_err(failed)
 }
 
 /// Rolls back whatever the driver thinks is open.
@@ -63,24 +84,18 @@ async fn acquire(store: &SqliteStore) -> Result<Held<Sqlite>, StoreError> {
 /// (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>). sqlx
 /// 0.9.0 still counts it as open then, its `rollback` fails for want of one, and the connection could
 /// never begin again. So it gets one.
-async fn reset(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+///
+/// Says whether there was one all the time.
+async fn reset(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let mut open = true;
     while SqliteTransactionManager::get_transaction_depth(connection) > 0 {
         if SqliteTransactionManager::rollback(connection).await.is_err() {
+            open = false;
             sqlx::raw_sql("begin").execute(&mut *connection).await?;
             SqliteTransactionManager::rollback(connection).await?;
         }
     }
-    Ok(())
-}
-
-async fn reset_after(
-    connection: &mut SqliteConnection,
-    ended: Result<(), sqlx::Error>,
-) -> (Result<(), sqlx::Error>, After) {
-    match reset(connection).await {
-        Ok(()) => (ended, After::Keep),
-        Err(error) => (ended.and(Err(error)), After::Close),
-    }
+    Ok(open)
 }
 
 impl OpenTx<SqliteConnection> for SqliteTx {
@@ -100,20 +115,36 @@ impl OpenTx<SqliteConnection> for SqliteTx {
                     "the handler returned success with a savepoint still open",
                 ));
             }
-            self.0
-                .end(async |connection| {
-                    let committed = SqliteTransactionManager::commit(connection).await;
-                    reset_after(connection, committed).await
-                })
-                .await
-                .map_err(|error| classify(error, "could not commit the message"))
+            let mut open = true;
+            let ended = self.0.end(async |connection| {
+                let committed = SqliteTransactionManager::commit(connection).await;
+                match reset(connection).await {
+                    Ok(was_open) => {
+                        open = was_open;
+                        (committed, After::Keep)
+                    }
+                    Err(error) => (committed.and(Err(error)), After::Close),
+                }
+            });
+            match ended.await {
+                Ok(()) => Ok(()),
+                Err(error) if !open => Err(StoreError::new(
+                    StoreErrorKind::Aborted,
+                    "the transaction had ended before its commit",
+                )
+                .with_source(error)),
+                Err(error) => Err(classify(error, "could not commit the message")),
+            }
         })
     }
 
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
             self.0
-                .end(async |connection| reset_after(connection, Ok(())).await)
+                .end(async |connection| match reset(connection).await {
+                    Ok(_) => (Ok(()), After::Keep),
+                    Err(error) => (Err(error), After::Close),
+                })
                 .await
                 .map_err(|error| classify(error, "could not roll the message back"))
         })
