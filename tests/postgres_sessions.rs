@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::{
     BoxError, InboxLayer, Outcome,
     error::{StoreError, StoreErrorKind},
-    inbox::{InFlight, PgStore, Received, WithoutKey},
+    inbox::{ByFields, InFlight, PgStore, Received, WithoutKey},
 };
 
 /// Polls a delivery n times and drops it, for every n until it is done. With one connection in the
@@ -55,7 +55,7 @@ async fn a_future_dropped_at_each_await_leaves_a_clean_connection(
             dropped += u64::from(!done);
 
             let bystander = 1_000_000 + message;
-            write(&mut *pool.acquire().await.unwrap(), bystander).await.unwrap();
+            write(&mut pool.acquire().await.unwrap(), bystander).await.unwrap();
             assert_eq!(effects(&mut witness, bystander).await, 1, "lost after {polls} polls");
             let _ = service.clone().oneshot(message).await.unwrap();
             assert_eq!(effects(&mut witness, message).await, 2, "after {polls} polls");
@@ -86,7 +86,7 @@ async fn a_handler_that_swallows_a_database_error_has_not_handled_its_message(po
     assert_eq!(kind(service.clone().oneshot(7).await), StoreErrorKind::Aborted);
     assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
     assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Duplicate);
-    assert_eq!(effects(&mut *pool.acquire().await.unwrap(), 7).await, 1);
+    assert_eq!(effects(&mut pool.acquire().await.unwrap(), 7).await, 1);
 }
 
 #[sqlx::test(migrations = false)]
@@ -310,7 +310,7 @@ async fn a_session_that_somebody_else_spoiled_is_replaced(
                 assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Duplicate);
             }
             assert_eq!(keyless.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
-            assert_eq!(effects(&mut *pool.acquire().await.unwrap(), message).await, 2);
+            assert_eq!(effects(&mut pool.acquire().await.unwrap(), message).await, 2);
         }
     }
 }
@@ -393,12 +393,12 @@ async fn handler(mut received: Received<u64, PgConnection>) -> Result<(), BoxErr
     Ok(())
 }
 
-fn layer(
-    store: PgStore,
-) -> InboxLayer<PgStore, tower_inbox::inbox::ByFields<fn(&u64) -> u64, u64>> {
+fn layer(store: PgStore) -> InboxLayer<PgStore, ById> {
     let id: fn(&u64) -> u64 = |id| *id;
     InboxLayer::new("billing", store).dedup_by(id)
 }
+
+type ById = ByFields<fn(&u64) -> u64, u64>;
 
 async fn small_pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()

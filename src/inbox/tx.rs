@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::store::OpenTx;
+use super::store::BoxTx;
 use crate::key::InboxKey;
 
 /// The open transaction that holds a message's claim.
@@ -29,7 +29,7 @@ use crate::key::InboxKey;
 /// When the call's future is dropped, the transaction is rolled back and the connection goes back to
 /// its pool; the claim is gone and a redelivery is handled.
 pub struct InboxTx<C: Send + 'static> {
-    tx: Option<Box<dyn OpenTx<C>>>,
+    tx: Option<BoxTx<C>>,
     key: Option<InboxKey>,
     home: Home<C>,
 }
@@ -40,12 +40,12 @@ pub(super) struct Home<C>(Arc<Mutex<Slot<C>>>);
 
 enum Slot<C> {
     Away,
-    Returned(Box<dyn OpenTx<C>>),
+    Returned(BoxTx<C>),
     Closed,
 }
 
 impl<C: Send + 'static> InboxTx<C> {
-    pub(super) fn new(tx: Box<dyn OpenTx<C>>, key: Option<InboxKey>) -> (Self, Home<C>) {
+    pub(super) fn new(tx: BoxTx<C>, key: Option<InboxKey>) -> (Self, Home<C>) {
         let home = Home(Arc::new(Mutex::new(Slot::Away)));
         (Self { tx: Some(tx), key, home: Home(Arc::clone(&home.0)) }, home)
     }
@@ -59,7 +59,7 @@ impl<C: Send + 'static> InboxTx<C> {
 
 impl<C: Send + 'static> Home<C> {
     /// Takes the transaction back, if its holder has let go of it.
-    pub(super) fn take(&self) -> Option<Box<dyn OpenTx<C>>> {
+    pub(super) fn take(&self) -> Option<BoxTx<C>> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *place, Slot::Closed) {
             Slot::Returned(tx) => Some(tx),

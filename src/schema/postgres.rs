@@ -11,8 +11,10 @@ pub struct PgSchema {
 }
 
 impl PgSchema {
-    /// The steps as plain SQL, for those who run migrations with other tools. `up` expects the
-    /// schema `tower_inbox` to exist.
+    /// The steps as plain SQL; `up` expects the schema `tower_inbox` to exist.
+    ///
+    /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
+    /// the whole script with `tower-inbox migrate --print`.
     pub const STEPS: &[Step] = &[Step {
         version: 1,
         description: "inbox",

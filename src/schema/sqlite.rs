@@ -11,7 +11,10 @@ pub struct SqliteSchema {
 }
 
 impl SqliteSchema {
-    /// The steps as plain SQL, for those who run migrations with other tools.
+    /// The steps as plain SQL.
+    ///
+    /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
+    /// the whole script with `tower-inbox migrate --print`.
     pub const STEPS: &[Step] = &[Step {
         version: 1,
         description: "inbox",

@@ -662,13 +662,9 @@ where
 }
 
 /// The handler that writes its message's name.
-fn writes<H: Harness>(
-    received: Delivered<H>,
-) -> impl Future<Output = Result<(), BoxError>> + Send + use<H> {
-    async move {
-        let (message, mut tx) = received.into_parts();
-        H::write(&mut tx, message.0).await
-    }
+async fn writes<H: Harness>(received: Delivered<H>) -> Result<(), BoxError> {
+    let (message, mut tx) = received.into_parts();
+    H::write(&mut tx, message.0).await
 }
 
 /// The handler that writes, and then may fail.

@@ -64,7 +64,7 @@ pub trait InboxStore: Send + Sync {
     ) -> BoxFuture<'static, Result<Claimed<Self::Connection>, StoreError>>;
 
     /// Opens a transaction without a claim, for a message without a key.
-    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<Self::Connection>>, StoreError>>;
+    fn begin(&self) -> BoxFuture<'static, Result<BoxTx<Self::Connection>, StoreError>>;
 
     /// Claims the message for a limited time, in a transaction of its own.
     fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<LeaseClaimed, StoreError>>;
@@ -90,6 +90,9 @@ pub trait OpenTx<C>: Send {
     /// Rolls back now, instead of some time after a drop.
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>>;
 }
+
+/// A transaction that is open, of whatever store.
+pub type BoxTx<C> = Box<dyn OpenTx<C>>;
 
 /// What all processes that share a database share.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +156,7 @@ impl Claim {
 /// The answer to a [`Claim`]; complete by nature.
 pub enum Claimed<C> {
     /// The message is ours, in this transaction.
-    Won(Box<dyn OpenTx<C>>),
+    Won(BoxTx<C>),
     /// It was handled within its window.
     Duplicate,
     /// Another delivery is being handled.
@@ -310,7 +313,7 @@ macro_rules! forward {
 
             fn begin(
                 &self,
-            ) -> BoxFuture<'static, Result<Box<dyn OpenTx<Self::Connection>>, StoreError>> {
+            ) -> BoxFuture<'static, Result<BoxTx<Self::Connection>, StoreError>> {
                 (**self).begin()
             }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    inbox::store::{Claim, Claimed, ConsumerId, OpenTx, sql_tx::Held},
+    inbox::store::{BoxTx, Claim, Claimed, ConsumerId, sql_tx::Held},
     key::InboxKey,
 };
 
@@ -61,9 +61,7 @@ pub(super) async fn claim(
     }
 }
 
-pub(super) async fn begin(
-    store: &PgStore,
-) -> Result<Box<dyn OpenTx<sqlx::PgConnection>>, StoreError> {
+pub(super) async fn begin(store: &PgStore) -> Result<BoxTx<sqlx::PgConnection>, StoreError> {
     let mut held = acquire(store).await?;
     let mut tries = 0;
     while let Err(error) = held.begin("begin".into_sql_str()).await {

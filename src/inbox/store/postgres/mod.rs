@@ -12,8 +12,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
-    OpenTx, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -147,7 +147,7 @@ impl InboxStore for PgStore {
         Box::pin(async move { claim::claim(&store, claim).await })
     }
 
-    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<PgConnection>>, StoreError>> {
+    fn begin(&self) -> BoxFuture<'static, Result<BoxTx<PgConnection>, StoreError>> {
         let store = self.clone();
         Box::pin(async move { claim::begin(&store).await })
     }

@@ -15,8 +15,8 @@ use sqlx::{
 };
 
 use super::{
-    Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed, LeaseRequest,
-    OpenTx, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -185,11 +185,11 @@ impl InboxStore for SqliteStore {
         Box::pin(async move { claim::claim(&store, claim).await })
     }
 
-    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn OpenTx<SqliteConnection>>, StoreError>> {
+    fn begin(&self) -> BoxFuture<'static, Result<BoxTx<SqliteConnection>, StoreError>> {
         let store = self.clone();
         Box::pin(async move {
             let tx = tx::begin(&store).await?;
-            Ok(Box::new(tx) as Box<dyn OpenTx<SqliteConnection>>)
+            Ok(Box::new(tx) as BoxTx<SqliteConnection>)
         })
     }
 

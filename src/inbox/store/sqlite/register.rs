@@ -31,7 +31,10 @@ pub(super) async fn register(
     let classify =
         |error| error::classify(error, &format!("could not register the consumer {consumer:?}"));
     // Looking first keeps a start from needing the one writer.
-    if let Some(id) = find(store, consumer, probe).await? {
+    if let Some((id, registered)) = find(store, consumer, probe).await? {
+        if registered == i64::from(window.as_secs()) {
+            return Ok(id);
+        }
         sqlx::query(include_str!("sql/window.sql"))
             .bind(id.get())
             .bind(window.as_secs())
@@ -47,7 +50,8 @@ pub(super) async fn register(
         .execute(&store.pool)
         .await
         .map_err(classify)?;
-    find(store, consumer, probe).await?.ok_or_else(|| {
+    let found = find(store, consumer, probe).await?;
+    found.map(|(id, _)| id).ok_or_else(|| {
         StoreError::new(
             StoreErrorKind::Other,
             format!("the consumer {consumer:?} vanished while it was being registered"),
@@ -55,11 +59,12 @@ pub(super) async fn register(
     })
 }
 
+/// The number of a consumer and its window in seconds, if it is registered.
 async fn find(
     store: &SqliteStore,
     consumer: &str,
     probe: InboxKey,
-) -> Result<Option<ConsumerId>, StoreError> {
+) -> Result<Option<(ConsumerId, i64)>, StoreError> {
     let classify =
         |error| error::classify(error, &format!("could not look the consumer {consumer:?} up"));
     let Some(row) = sqlx::query(include_str!("sql/consumer.sql"))
@@ -74,5 +79,6 @@ async fn find(
     if registered != probe.as_bytes() {
         return Err(StoreError::key_changed(consumer));
     }
-    Ok(Some(ConsumerId::new(row.try_get(0).map_err(classify)?)))
+    let id = ConsumerId::new(row.try_get(0).map_err(classify)?);
+    Ok(Some((id, row.try_get(2).map_err(classify)?)))
 }

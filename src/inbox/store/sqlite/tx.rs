@@ -126,15 +126,16 @@ impl OpenTx<SqliteConnection> for SqliteTx {
                     Err(error) => (committed.and(Err(error)), After::Close),
                 }
             });
-            match ended.await {
-                Ok(()) => Ok(()),
-                Err(error) if !open => Err(StoreError::new(
+            let failed = |error| classify(error, "could not commit the message");
+            ended.await.map_err(failed).map_err(|error| match error.kind() {
+                // A full disk ends it, too, and is the news.
+                StoreErrorKind::Other if !open => StoreError::new(
                     StoreErrorKind::Aborted,
                     "the transaction had ended before its commit",
                 )
-                .with_source(error)),
-                Err(error) => Err(classify(error, "could not commit the message")),
-            }
+                .with_source(error),
+                _ => error,
+            })
         })
     }
 

@@ -1,3 +1,3 @@
-select id, key_probe
+select id, key_probe, window_s
 from tower_inbox.consumer
 where name = $1

@@ -1,3 +1,3 @@
-select id, key_probe
+select id, key_probe, window_s
 from tower_inbox_consumer
 where name = ?1

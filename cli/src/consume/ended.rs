@@ -1,0 +1,89 @@
+use std::{error::Error, fmt, io};
+
+use tower_inbox::{
+    BoxError, Outcome,
+    error::StoreError,
+    inbox::{InFlight, LeaseLost},
+};
+
+use super::stdout::OutputFailed;
+use crate::{error::Failure, exit::Exit, output};
+
+/// What one message came to.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Handled,
+    Duplicate,
+    InFlight,
+    /// It failed, and the next one may not.
+    Failed(String),
+    /// The next one would fail as well; this one is not counted.
+    Stop(Failure),
+}
+
+impl Verdict {
+    pub(super) fn new(result: Result<Outcome<()>, BoxError>) -> Self {
+        let error = match result {
+            Ok(Outcome::Duplicate) => return Self::Duplicate,
+            Ok(_) => return Self::Handled,
+            Err(error) => error,
+        };
+        if error.is::<InFlight>() {
+            return Self::InFlight;
+        }
+        if error.is::<Refused>() || error.is::<LeaseLost>() {
+            return Self::Failed(error.to_string());
+        }
+        let error = match error.downcast::<OutputFailed>() {
+            Ok(failed) => return Self::Stop(Failure::output(failed.0)),
+            Err(error) => error,
+        };
+        Self::Stop(match error.downcast::<StoreError>() {
+            Ok(error) => Failure::from(*error),
+            Err(error) => Failure::stopped("could not handle the message").because(error),
+        })
+    }
+}
+
+/// This message was refused, and that says nothing about the next one.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Refused {}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The stream was read to its end.
+    ReadToEnd,
+    /// A signal came.
+    Interrupted,
+    /// Something broke.
+    Broken(Failure),
+}
+
+impl Ended {
+    pub(super) fn unreadable(error: io::Error) -> Self {
+        Self::Broken(Failure::stopped("could not read the input").because(error))
+    }
+
+    pub(super) fn into_exit(self) -> Result<Exit, Failure> {
+        match self {
+            Self::ReadToEnd => Ok(Exit::Done),
+            Self::Interrupted => {
+                output::note(
+                    "stopped by a signal: run the same command again to go on; what was handled \
+                     stays handled",
+                );
+                Ok(Exit::Stopped)
+            }
+            Self::Broken(failure) => Err(failure),
+        }
+    }
+}

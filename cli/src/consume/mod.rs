@@ -1,0 +1,158 @@
+//! Reads NDJSON and handles each message once.
+
+mod ended;
+mod exec;
+mod input;
+mod into_table;
+mod message;
+mod patience;
+mod progress;
+mod report;
+mod run;
+mod settings;
+mod stdout;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::timeout};
+use tower::{Service, ServiceBuilder, service_fn};
+use tower_inbox::{BoxError, InboxLayer, Outcome, lines::DeadLetters};
+
+use crate::{
+    database::{Backend, Location, Use, with_store},
+    error::Failure,
+    exit::Exit,
+    output::{self, Format},
+    signals::Signals,
+};
+
+use input::Input;
+use message::{Carried, Message};
+use patience::{Patience, Stop};
+use progress::Progress;
+use report::{Report, Tally};
+use run::Run;
+use settings::Handling;
+
+pub(crate) use settings::Settings;
+
+/// Reads the stream to its end, or until something stops it.
+pub(crate) async fn consume(
+    settings: Settings,
+    location: &Location,
+    format: Format,
+) -> Result<Exit, Failure> {
+    // Before the database, so that a name that was mistyped leaves no file behind.
+    let input = Input::open(&settings.input)?;
+    input.keep_apart(&settings.dead_letters, location)?;
+    if let Handling::Into(table) = &settings.handling {
+        location.accepts(table)?;
+    }
+    // Each message under way has a connection; the sweeper has one, and an extension of a lease.
+    let connections = u32::try_from(settings.workers).unwrap_or(u32::MAX).saturating_add(2);
+    let database = location.open(Use { create: true, connections }).await?;
+    with_store!(database, store => Consume { settings, format, store }.run(input).await)
+}
+
+struct Consume<B> {
+    settings: Settings,
+    format: Format,
+    store: B,
+}
+
+impl<B: Backend> Consume<B> {
+    async fn run(self, input: Input) -> Result<Exit, Failure> {
+        self.prepare_schema().await?;
+        let Settings { consumer, window, lease, .. } = &self.settings;
+        let layer = InboxLayer::new(consumer.as_str(), self.store.clone())
+            .window((*window).into())
+            .source(Carried);
+        let stop = Stop::default();
+        let patience = Patience::new(self.settings.in_flight_wait, &stop);
+        let stack = ServiceBuilder::new().retry(patience);
+        match &self.settings.handling {
+            Handling::Into(table) => {
+                let insert = self.store.prepare_table(table).await?;
+                layer.prepare().await?;
+                let handler =
+                    service_fn(move |received| into_table::handle::<B>(insert.clone(), received));
+                let stack = stack.map_err(into_table::refused::<B>).layer(layer);
+                self.drive(input, stack.service(handler), stop).await
+            }
+            Handling::Exec(command) => {
+                let layer = layer.leased(*lease);
+                layer.prepare().await?;
+                let (command, lease) = (Arc::clone(command), *lease);
+                let handler =
+                    service_fn(move |leased| exec::handle(Arc::clone(&command), lease, leased));
+                self.drive(input, stack.layer(layer).service(handler), stop).await
+            }
+            Handling::Stdout => {
+                layer.prepare().await?;
+                let stdout = Rc::new(stdout::new());
+                let handler =
+                    service_fn(move |received| stdout::handle(Rc::clone(&stdout), received));
+                self.drive(input, stack.layer(layer).service(handler), stop).await
+            }
+        }
+    }
+
+    async fn prepare_schema(&self) -> Result<(), Failure> {
+        let found = self.store.version().await?;
+        #[cfg(feature = "_database")]
+        if found.is_none_or(|found| found < tower_inbox::schema::VERSION)
+            && (B::MIGRATES_UNASKED || self.settings.migrate)
+        {
+            self.store.up().await?;
+        }
+        Ok(self.store.check().await?)
+    }
+
+    /// Drives the stream through the service, and reports.
+    async fn drive<S>(&self, input: Input, service: S, stop: Stop) -> Result<Exit, Failure>
+    where
+        S: Service<Arc<Message>, Response = Outcome<()>, Error = BoxError> + Clone,
+    {
+        let Self { settings, format, store } = self;
+        let dead_letters = DeadLetters::create(&settings.dead_letters).map_err(|error| {
+            let path = settings.dead_letters.display();
+            Failure::usage(format!("cannot use {path} for dead letters")).because(error)
+        })?;
+        let signals = Signals::new()
+            .map_err(|error| Failure::stopped("could not wait for signals").because(error))?;
+
+        let (sweeping, swept) = oneshot::channel::<()>();
+        let sweeper = tokio::spawn(store.sweeper().run(async { swept.await.unwrap_or(()) }));
+
+        let progress = Progress::new(settings, input.length());
+        let lines = input.read(settings);
+        let run = Run {
+            workers: settings.workers,
+            tally: Tally::new(),
+            dead_letters,
+            progress,
+            signals,
+            stop,
+        };
+        let (ended, tally, dead_letters) = run.through(service, lines).await;
+
+        drop(sweeping);
+        timeout(GRACE, sweeper).await.ok();
+        timeout(GRACE, store.close()).await.ok();
+
+        let report = Report::new(&settings.consumer, &tally);
+        let text = format.render(&report, |report| report.text(&dead_letters));
+        if matches!(settings.handling, Handling::Stdout) {
+            output::note(text.trim_end());
+        } else {
+            output::print(&text)?;
+        }
+        if let Some(hint) = tally.hint() {
+            output::note(&hint);
+        }
+        ended.into_exit()
+    }
+}
+
+// Whatever is still under way then is left to the database, as after a crash.
+const GRACE: Duration = Duration::from_secs(2);

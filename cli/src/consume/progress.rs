@@ -1,0 +1,74 @@
+use std::{
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Handling, Settings, Tally};
+use crate::output;
+
+/// The bar on the terminal, if there is one and nobody else writes to it.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    shown: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(settings: &Settings, length: Option<u64>) -> Self {
+        // A command's output comes through to standard error, and lines may go to the terminal.
+        let alone = match settings.handling {
+            Handling::Into(_) => true,
+            Handling::Exec(_) => false,
+            Handling::Stdout => !io::stdout().is_terminal(),
+        };
+        let bar = (alone && io::stderr().is_terminal()).then(|| {
+            // No colours, so nothing to ask NO_COLOR about.
+            let (bar, template) = match length {
+                Some(length) => {
+                    (ProgressBar::new(length), "{wide_bar} {percent:>3} %  {msg}  {eta} left")
+                }
+                None => (ProgressBar::no_length(), "{spinner} {msg}  {elapsed}"),
+            };
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(
+                ProgressStyle::with_template(template).expect("the template is constant"),
+            );
+            bar
+        });
+        Self { bar, shown: Instant::now() }
+    }
+
+    /// So many bytes were read.
+    pub(super) fn read(&self, offset: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(offset);
+        }
+    }
+
+    /// One more line has come to something.
+    pub(super) fn delivered(&mut self, tally: &Tally) {
+        if let Some(bar) = &self.bar
+            && self.shown.elapsed() >= EVERY
+        {
+            self.shown = Instant::now();
+            bar.set_message(format!("{} delivered", tally.delivered()));
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+const EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,214 @@
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{ArgMatches, parser::ValueSource};
+use tower_inbox::{inbox::Window, key::json::JsonFields};
+
+use super::input;
+use crate::{args::ConsumeArgs, database::TableName, error::Failure};
+
+/// What a run shall do, out of flags, environment and config file, all checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(super) input: PathBuf,
+    pub(super) key: JsonFields,
+    pub(super) kind: String,
+    pub(super) consumer: String,
+    pub(super) window: Window,
+    pub(super) handling: Handling,
+    pub(super) lease: Duration,
+    pub(super) in_flight_wait: Duration,
+    pub(super) workers: usize,
+    pub(super) max_line: usize,
+    pub(super) dead_letters: PathBuf,
+    pub(super) migrate: bool,
+}
+
+/// What handling a message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Handling {
+    Into(TableName),
+    Exec(Arc<str>),
+    Stdout,
+}
+
+impl Settings {
+    /// Takes each value from `args`, else from `file`. `matches` tells flags from the environment.
+    pub(crate) fn new(
+        args: ConsumeArgs,
+        file: ConsumeArgs,
+        matches: Option<&ArgMatches>,
+    ) -> Result<Self, Failure> {
+        let handling = handling(&args, &file, matches)?;
+        macro_rules! value {
+            ($name:ident) => {
+                args.$name.or(file.$name)
+            };
+        }
+        let key = value!(key).ok_or_else(|| {
+            Failure::usage("there is no key: what makes it the same message again?")
+                .advice("give --key FIELDS, such as --key order_id, or --key . for the whole line")
+        })?;
+        let key =
+            key.parse().map_err(|error| Failure::usage(format!("--key {key:?}")).because(error))?;
+        let consumer = value!(consumer).unwrap_or_else(|| "default".into());
+        if consumer.is_empty() || consumer.contains('\0') {
+            return Err(Failure::usage("--consumer needs a name"));
+        }
+        let window = match value!(window) {
+            Some(text) => lasting("--window", &text)?,
+            None => Window::default(),
+        };
+        let lease = match value!(lease) {
+            Some(text) => lasting("--lease", &text)?.into(),
+            None => LEASE,
+        };
+        let in_flight_wait = match value!(in_flight_wait) {
+            Some(text) => duration("--in-flight-wait", &text)?,
+            None if matches!(handling, Handling::Exec(_)) => lease + AFTER_LEASE,
+            None => IN_FLIGHT_WAIT,
+        };
+        let workers = value!(workers).unwrap_or(1);
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            return Err(Failure::usage(format!(
+                "--workers {workers}: there can be 1 to {MOST_WORKERS}"
+            )));
+        }
+        let max_line = match value!(max_line) {
+            Some(text) => size(&text).ok_or_else(|| {
+                Failure::usage(format!("--max-line {text}: this is no number of bytes"))
+                    .advice("write bytes, or a number with KiB or MiB, up to 1024MiB")
+            })?,
+            None => MAX_LINE,
+        };
+        let input = match value!(input) {
+            Some(input) => input,
+            None => input::default_path()?,
+        };
+        let dead_letters = value!(dead_letters).unwrap_or_else(|| dead_letters_of(&input));
+        Ok(Self {
+            key,
+            kind: value!(kind).unwrap_or_default(),
+            consumer,
+            window,
+            handling,
+            lease,
+            in_flight_wait,
+            workers,
+            max_line,
+            dead_letters,
+            input,
+            migrate: value!(migrate).unwrap_or(false),
+        })
+    }
+}
+
+/// Finds the one way to handle messages: of the flags, else of the environment, else of the file.
+fn handling(
+    args: &ConsumeArgs,
+    file: &ConsumeArgs,
+    matches: Option<&ArgMatches>,
+) -> Result<Handling, Failure> {
+    let from = |source| {
+        move |id: &str| matches.and_then(|matches| matches.value_source(id)) == Some(source)
+    };
+    let chosen = match chosen(args, from(ValueSource::CommandLine))? {
+        Some(handling) => Some(handling),
+        None => match chosen(args, from(ValueSource::EnvVariable))? {
+            Some(handling) => Some(handling),
+            None => chosen(file, |_| true)?,
+        },
+    };
+    Ok(chosen.unwrap_or_else(|| Handling::Into(TableName { schema: None, name: TABLE.into() })))
+}
+
+fn chosen(args: &ConsumeArgs, counts: impl Fn(&str) -> bool) -> Result<Option<Handling>, Failure> {
+    let mut chosen = Vec::new();
+    if let Some(table) = args.into.as_ref().filter(|_| counts("into")) {
+        let table = table.parse().map_err(|reason| Failure::usage(format!("--into: {reason}")))?;
+        chosen.push(Handling::Into(table));
+    }
+    if let Some(command) = args.exec.as_ref().filter(|_| counts("exec")) {
+        if command.trim().is_empty() {
+            return Err(Failure::usage("--exec needs a command"));
+        }
+        chosen.push(Handling::Exec(command.as_str().into()));
+    }
+    if args.stdout == Some(true) && counts("stdout") {
+        chosen.push(Handling::Stdout);
+    }
+    if chosen.len() > 1 {
+        return Err(Failure::usage("--into, --exec and --stdout exclude each other")
+            .advice("choose one of them"));
+    }
+    Ok(chosen.pop())
+}
+
+fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
+    humantime::parse_duration(text).map_err(|error| {
+        Failure::usage(format!("{flag} {text}")).because(error).advice("write 24h, 90s, 7d or so")
+    })
+}
+
+fn lasting(flag: &str, text: &str) -> Result<Window, Failure> {
+    Window::try_from(duration(flag, text)?)
+        .map_err(|_| Failure::usage(format!("{flag} {text}: it must be 1 second to 10 years")))
+}
+
+fn size(text: &str) -> Option<usize> {
+    let (number, unit) = match text.trim() {
+        text if text.ends_with("KiB") => (&text[..text.len() - 3], 1 << 10),
+        text if text.ends_with("MiB") => (&text[..text.len() - 3], 1 << 20),
+        text => (text, 1),
+    };
+    let bytes = number.trim().parse::<usize>().ok()?.checked_mul(unit)?;
+    (1..=LONGEST_LINE).contains(&bytes).then_some(bytes)
+}
+
+fn dead_letters_of(input: &Path) -> PathBuf {
+    let mut name = if input == Path::new("-") {
+        OsString::from("stdin")
+    } else {
+        input.as_os_str().to_owned()
+    };
+    name.push(".dead.ndjson");
+    name.into()
+}
+
+const TABLE: &str = "messages";
+// A slow web request, with room.
+const LEASE: Duration = Duration::from_secs(30);
+// Leases end on whole seconds, rounded up.
+const AFTER_LEASE: Duration = Duration::from_secs(2);
+// A transaction of somebody else ends within this, or its process is stuck.
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(5);
+// Above this the database is the limit.
+const MOST_WORKERS: usize = 1024;
+const MAX_LINE: usize = 16 << 20;
+// What databases take in one value.
+const LONGEST_LINE: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("1000"), Some(1000));
+        assert_eq!(size("16MiB"), Some(16 << 20));
+        assert_eq!(size("1 KiB"), Some(1024));
+        for text in ["", "0", "-1", "MiB", "1GB", "2000MiB", "1.5MiB"] {
+            assert_eq!(size(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_lie_beside_the_input() {
+        assert_eq!(dead_letters_of(Path::new("a/b.ndjson")), Path::new("a/b.ndjson.dead.ndjson"));
+        assert_eq!(dead_letters_of(Path::new("-")), Path::new("stdin.dead.ndjson"));
+    }
+}

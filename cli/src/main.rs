@@ -1,0 +1,76 @@
+//! `tower-inbox`: the inbox for people without a Rust program of their own.
+
+// Without a database there is nothing to do but to say so.
+#![cfg_attr(not(feature = "_database"), allow(unused))]
+
+mod args;
+mod completions;
+mod config;
+mod consume;
+mod database;
+mod error;
+mod exit;
+mod migrate;
+mod output;
+mod purge;
+mod signals;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use args::{Cli, InboxVerb, Verb};
+use config::Config;
+use database::{DEFAULT_URL, Location};
+use error::Failure;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // Ends the process itself for wrong usage (2) and for `--help` (0).
+    let matches = Cli::command().get_matches();
+    let ended = Cli::from_arg_matches(&matches)
+        .map_err(|error| error.exit())
+        .and_then(|cli| run(cli, &matches));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print();
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
+    let Cli { global, verb } = cli;
+    if let Verb::Completions(args) = &verb {
+        return completions::completions(args);
+    }
+    let config = Config::read(global.config.as_deref())?;
+    let format = global.format.or(config.format).unwrap_or_default();
+    let url = global.database.or(config.database);
+    let location = Location::parse(url.as_deref().unwrap_or(DEFAULT_URL))?;
+
+    // One thread for all that waits: handlers wait for the database or for a program, and SQLite
+    // has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::stopped("could not start").because(error))?;
+    let ended = runtime.block_on(async {
+        match verb {
+            Verb::Consume(args) => {
+                let matches = matches.subcommand_matches("consume");
+                let settings = consume::Settings::new(*args, config.consume, matches)?;
+                consume::consume(settings, &location, format).await
+            }
+            Verb::Migrate(args) => migrate::migrate(&args, &location, format).await,
+            Verb::Status => status::status(&location, format).await,
+            Verb::Inbox(InboxVerb::Purge(args)) => purge::purge(&args, &location, format).await,
+            Verb::Completions(_) => unreachable!("handled above"),
+        }
+    });
+    // Does not wait for a write to a standard output that nobody reads.
+    runtime.shutdown_background();
+    ended
+}
