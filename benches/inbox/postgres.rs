@@ -131,13 +131,13 @@ pub(crate) const CLAIMS: &[Way] = &[
 /// Ways to commit, all with our claim.
 pub(crate) const COMMITS: &[Way] = &[
     by_hand("commit", OUR_CLAIM, our_claim, Commit::Plain),
-    by_hand("select;commit and chain", OUR_CLAIM, our_claim, OUR_COMMIT),
+    by_hand("savepoint s;commit and chain", OUR_CLAIM, our_claim, OUR_COMMIT),
     by_hand("commit and chain", OUR_CLAIM, our_claim, Commit::Chained("commit and chain")),
     by_hand(
-        "savepoint s;commit and chain",
+        "select;commit and chain",
         OUR_CLAIM,
         our_claim,
-        Commit::Chained("savepoint s;commit and chain"),
+        Commit::Chained("select;commit and chain"),
     ),
     by_hand(
         "set;commit and chain",
@@ -392,7 +392,7 @@ const OUR_CLAIM: &str = concat!(
     "prepare bench(int2,uuid,int4,int8,int4,float8) as ",
     include_str!("../../src/inbox/store/postgres/sql/claim.sql")
 );
-const OUR_COMMIT: Commit = Commit::Chained("select;commit and chain");
+const OUR_COMMIT: Commit = Commit::Chained("savepoint s;commit and chain");
 const SAVEPOINT_COMMIT: Commit = Commit::Chained("savepoint s;commit and chain");
 
 /// An insert without `on conflict`. It looks whether a row is in the way and calls a function only

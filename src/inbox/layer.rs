@@ -65,7 +65,10 @@ use crate::{
 /// # Order in a stack
 ///
 /// A timeout or a concurrency limit belongs *outside* (before) the inbox, where it bounds the claim
-/// as well; a retry belongs *outside* too, because each attempt needs a transaction of its own.
+/// as well; a retry belongs *outside* too, because each attempt needs a transaction of its own. Being
+/// ready takes no connection, so a burst queues for the pool and may time out there:
+/// `ServiceBuilder::concurrency_limit` at the size of the pool keeps it in the stack. A layer that
+/// wraps errors hides [`InFlight`](super::InFlight) from `is`; decide inside it, or walk the sources.
 ///
 /// # Panics in the handler
 ///

@@ -231,8 +231,8 @@ impl fmt::Display for JsonKeyError {
             }
             Self::NotAnInteger { path, value } => write!(
                 f,
-                "key field `{path}` holds {value}, which is not a 64-bit integer; equal floats \
-                 need not compare equal, so send it as an integer or as text"
+                "key field `{path}` holds {value}, which is a float or does not fit 64 bits; equal \
+                 floats need not compare equal, so send it as an integer or as text"
             ),
         }
     }
@@ -278,7 +278,7 @@ mod tests {
         assert!(message(r#"{"other":1}"#).contains("`order_id` is missing"));
         assert!(message(r#"{"order_id":null}"#).contains("`order_id` is null"));
         assert!(message(r#"{"order_id":1.5}"#).contains("holds 1.5"));
-        assert!(message(r#"{"order_id":99999999999999999999}"#).contains("not a 64-bit integer"));
+        assert!(message(r#"{"order_id":99999999999999999999}"#).contains("does not fit 64 bits"));
         assert!(message("[1]").contains("`order_id` is missing"));
         assert!(message("nonsense").contains("not valid JSON"));
     }

@@ -1,7 +1,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -28,23 +28,37 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Begins a run: removes the file that an earlier one left at the path.
+    /// Begins a run over a stream that can be read again: removes the letters that an earlier run
+    /// left at the path.
     ///
     /// # Errors
     ///
-    /// There is something at the path that cannot be removed, or is not a file.
+    /// There is something at the path that is not a file of dead letters, or cannot be removed.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        match fs::symlink_metadata(&path) {
-            Ok(found) if !found.is_file() => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "there is something at this path that is not a file",
-                ));
-            }
-            Ok(_) => fs::remove_file(&path)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if earlier(&path)? {
+            fs::remove_file(&path)?;
+        }
+        Ok(Self { path, file: None, count: 0 })
+    }
+
+    /// Begins a run over a stream that cannot be read again: the letters that an earlier run left at
+    /// the path may be all there is of their lines, and are moved to the first free one of `path.1`,
+    /// `path.2` and so on.
+    ///
+    /// # Errors
+    ///
+    /// There is something at the path that is not a file of dead letters, or cannot be moved.
+    pub fn create_beside(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        if earlier(&path)? {
+            let numbered = (1_u32..).map(|number| {
+                let mut name = path.clone().into_os_string();
+                name.push(format!(".{number}"));
+                PathBuf::from(name)
+            });
+            let free = numbered.into_iter().find(|path| fs::symlink_metadata(path).is_err());
+            fs::rename(&path, free.expect("some number is free"))?;
         }
         Ok(Self { path, file: None, count: 0 })
     }
@@ -96,6 +110,32 @@ impl DeadLetters {
     }
 }
 
+/// Whether an earlier run left letters here. Anything else is not ours to take away.
+fn earlier(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => Err(not_ours("is not a file")),
+        Ok(_) => {
+            let mut first = Vec::new();
+            File::open(path)?.take(LETTER.len() as u64).read_to_end(&mut first)?;
+            if first.is_empty() || first == LETTER {
+                Ok(true)
+            } else {
+                Err(not_ours("does not hold dead letters"))
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn not_ours(what: &str) -> io::Error {
+    let kind = io::ErrorKind::AlreadyExists;
+    io::Error::new(kind, format!("what is at this path {what}, and would be overwritten"))
+}
+
+/// How every letter begins.
+const LETTER: &[u8] = b"{\"line\":";
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes everything");
@@ -108,6 +148,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_dead_letter_is_not_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious.txt");
+        fs::write(&path, "gold").unwrap();
+        for create in [|path| DeadLetters::create(path), |path| DeadLetters::create_beside(path)] {
+            let error = create(path.clone()).unwrap_err();
+            assert!(error.to_string().contains("would be overwritten"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "gold");
+    }
+
+    #[test]
+    fn letters_of_a_stream_that_is_gone_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stdin.dead.ndjson");
+        for number in 1..=3 {
+            let bad = BadLine::new(number, "no use", format!("line {number}"));
+            DeadLetters::create_beside(&path).unwrap().push(&bad).unwrap();
+        }
+        let line = |name: &str| {
+            let text = fs::read_to_string(folder.path().join(name)).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()["line"].clone()
+        };
+        assert_eq!(line("stdin.dead.ndjson.1"), 1);
+        assert_eq!(line("stdin.dead.ndjson.2"), 2);
+        assert_eq!(line("stdin.dead.ndjson"), 3);
+    }
 
     #[test]
     fn letters_hold_number_reason_and_the_line() {
@@ -135,7 +204,7 @@ mod tests {
     fn without_letters_there_is_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dead");
-        fs::write(&path, "of an earlier run").unwrap();
+        fs::write(&path, "{\"line\":1,\"reason\":\"of an earlier run\",\"raw\":\"\"}\n").unwrap();
         let letters = DeadLetters::create(&path).unwrap();
         letters.sync().unwrap();
         assert!(!path.exists());

@@ -12,7 +12,7 @@ mod run;
 mod settings;
 mod stdout;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 use tower::{Service, ServiceBuilder, service_fn};
@@ -114,7 +114,12 @@ impl<B: Backend> Consume<B> {
         S: Service<Arc<Message>, Response = Outcome<()>, Error = BoxError> + Clone,
     {
         let Self { settings, format, store } = self;
-        let dead_letters = DeadLetters::create(&settings.dead_letters).map_err(|error| {
+        let dead_letters = if settings.input == Path::new("-") {
+            DeadLetters::create_beside(&settings.dead_letters)
+        } else {
+            DeadLetters::create(&settings.dead_letters)
+        };
+        let dead_letters = dead_letters.map_err(|error| {
             let path = settings.dead_letters.display();
             Failure::usage(format!("cannot use {path} for dead letters")).because(error)
         })?;
