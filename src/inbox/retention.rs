@@ -6,7 +6,9 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::{Pin, pin},
+    task::Poll,
     time::Duration,
 };
 
@@ -144,7 +146,11 @@ impl<St: SweepStore> Sweeper<St> {
 }
 
 /// Rests for a while, and says whether the shutdown came meanwhile.
-async fn stopped<F: Future<Output = ()>>(shutdown: Pin<&mut F>, rest: Duration) -> bool {
+async fn stopped<F: Future<Output = ()>>(mut shutdown: Pin<&mut F>, rest: Duration) -> bool {
+    if rest.is_zero() {
+        // A timer would rest for a millisecond all the same.
+        return poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx).is_ready())).await;
+    }
     timeout(rest, shutdown).await.is_ok()
 }
 

@@ -77,8 +77,8 @@ fn seconds(length: Duration) -> i32 {
     i32::try_from(length.as_secs()).unwrap_or(i32::MAX)
 }
 
-// About 10 000 rows: some 10 ms of deleting, and one short transaction.
-const PAGES: i64 = 64;
+// About 5 000 rows: some milliseconds of deleting, and one short transaction.
+const PAGES: i64 = 32;
 // "tower-in" as a number; one process deletes at a time.
 const LOCK_ID: i64 = 0x746f_7765_722d_696e;
 // How long the attempts of a message that was never completed are remembered.
