@@ -36,7 +36,7 @@ async fn run(args: &Args) -> Result<(), BoxError> {
         ("PostgreSQL", server.psql(&server.url("postgres"), "show server_version")?),
         ("SQLite", sqlite_version().await?),
     ];
-    print_machine("inbox", args, &versions);
+    print_machine("cargo bench --features postgres --bench inbox", args, &versions);
     println!("SQLite's files are on {}\n", filesystem(files.path()));
 
     for (part, workers, room, aims) in local() {
