@@ -1,6 +1,6 @@
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
-use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, postgres::PgDatabaseError};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
@@ -8,12 +8,12 @@ use super::{
     error::{
         DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify,
     },
-    lease::lost_a_race,
+    retry::{MAX_TRIES, lost_a_race},
     tx::PgTx,
 };
 use crate::{
     error::StoreError,
-    inbox::store::{BoxTx, Claim, Claimed, ConsumerId, sql_tx::Held},
+    inbox::store::{BoxTx, Claim, Claimed, ConsumerId, Earlier, sql_tx::Held},
     key::InboxKey,
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn claim(
         };
         tries += 1;
         match error.as_database_error().and_then(|error| error.code()).as_deref() {
-            Some(DUPLICATE) => return Ok(Claimed::Duplicate),
+            Some(DUPLICATE) => return Ok(Claimed::Duplicate(earlier(&error))),
             Some(IN_FLIGHT) => return Ok(Claimed::InFlight),
             // A session that has not claimed before, or behind a pooler another one than we saw.
             Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => form = Form::Prepare,
@@ -82,6 +82,16 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     bytes[..16].copy_from_slice(key.as_bytes());
     bytes[16..].copy_from_slice(&consumer.get().to_be_bytes());
     xxh64(&bytes, 0).cast_signed()
+}
+
+/// The age that `tower_inbox.contend` reports with a duplicate.
+fn earlier(error: &sqlx::Error) -> Earlier {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    let detail = error.and_then(PgDatabaseError::detail);
+    match detail.and_then(|age| age.parse::<u64>().ok()) {
+        Some(seconds) => Earlier::ago(Duration::from_secs(seconds)),
+        None => Earlier::unknown(),
+    }
 }
 
 async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
@@ -160,7 +170,3 @@ const CLAIM: &str = include_str!("sql/claim.sql");
 /// Named after its text, so that two releases behind one pooler never execute each other's.
 static NAME: LazyLock<String> =
     LazyLock::new(|| format!("tower_inbox_claim_{:016x}", xxh64(CLAIM.as_bytes(), 0)));
-
-// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
-// a stricter isolation level.
-pub(super) const MAX_TRIES: u32 = 4;

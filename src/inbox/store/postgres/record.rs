@@ -1,0 +1,71 @@
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::{PgStore, claim, error::classify, lease::settle_in};
+use crate::{
+    error::StoreError,
+    inbox::{
+        Window,
+        store::{ConsumerId, Deed, Grant, Record},
+    },
+    key::{Fingerprint, InboxKey},
+};
+
+pub(super) async fn keep(
+    store: &PgStore,
+    connection: &mut PgConnection,
+    consumer: ConsumerId,
+    key: InboxKey,
+    record: Record,
+) -> Result<(), StoreError> {
+    sqlx::query(include_str!("sql/keep.sql"))
+        .persistent(store.prepared)
+        .bind(consumer.get())
+        .bind(Uuid::from(key))
+        .bind(record.fingerprint.map(|fingerprint| Uuid::from_bytes(*fingerprint.as_bytes())))
+        .bind(record.response)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| classify(error, "could not keep the record of a message"))
+}
+
+pub(super) async fn complete_with(
+    store: &PgStore,
+    grant: Grant,
+    window: Window,
+    record: Record,
+) -> Result<bool, StoreError> {
+    let mut tx = claim::begin(store).await?;
+    let completed = settle_in(store, tx.connection_mut(), grant, Deed::Complete(window))
+        .await
+        .map_err(|error| classify(error, "could not settle the lease"))?;
+    if !completed {
+        tx.rollback().await?;
+        return Ok(false);
+    }
+    keep(store, tx.connection_mut(), grant.consumer, grant.key, record).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn kept(
+    store: &PgStore,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<Option<Record>, StoreError> {
+    let failed = |error| classify(error, "could not read the record of a message");
+    let Some(row) = sqlx::query(include_str!("sql/kept.sql"))
+        .persistent(store.prepared)
+        .bind(consumer.get())
+        .bind(Uuid::from(key))
+        .fetch_optional(&store.pool)
+        .await
+        .map_err(failed)?
+    else {
+        return Ok(None);
+    };
+    let fingerprint: Option<Uuid> = row.try_get(0).map_err(failed)?;
+    let fingerprint = fingerprint.map(|uuid| Fingerprint::from_bytes(uuid.into_bytes()));
+    Ok(Some(Record::new(fingerprint, row.try_get(1).map_err(failed)?)))
+}
