@@ -21,7 +21,10 @@
 //! cargo run -q -p tower-inbox-servers -- cargo test -p tower-inbox
 //! ```
 
+mod account;
 mod delay_proxy;
+mod directory;
+mod log;
 mod port;
 mod postgres;
 mod watchdog;

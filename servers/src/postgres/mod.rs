@@ -1,9 +1,6 @@
 //! A private PostgreSQL server.
 
-mod account;
 mod builder;
-mod directory;
-mod log;
 mod programs;
 mod server;
 mod url;

@@ -11,11 +11,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    PostgresBuilder, account::Account, directory::create_directory, log::Log,
-    programs::find_programs, url::percent_encode,
-};
-use crate::{Watchdog, port::free_port};
+use super::{PostgresBuilder, programs::find_programs, url::percent_encode};
+use crate::{Watchdog, account::Account, directory::create_directory, log::Log, port::free_port};
 
 /// A private PostgreSQL server with a data directory of its own.
 ///
@@ -52,7 +49,7 @@ impl PostgresServer {
 
     pub(super) fn create(durable: bool, settings: Vec<(String, String)>) -> io::Result<Self> {
         let programs = find_programs()?;
-        let directory = create_directory()?;
+        let directory = create_directory("tower-inbox-pg-")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
