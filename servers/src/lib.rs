@@ -25,10 +25,12 @@ mod account;
 mod delay_proxy;
 mod directory;
 mod log;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod watchdog;
 
 pub use delay_proxy::DelayProxy;
+pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
 pub use postgres::{PostgresBuilder, PostgresServer};
 pub use watchdog::Watchdog;

@@ -2,8 +2,12 @@
 
 mod builder;
 mod programs;
+mod psql;
 mod server;
 mod url;
 
 pub use builder::PostgresBuilder;
+pub(crate) use programs::find_programs;
+pub(crate) use psql::Psql;
 pub use server::PostgresServer;
+pub(crate) use url::percent_encode;

@@ -1,8 +1,6 @@
 use std::{
-    env,
-    ffi::OsStr,
     io,
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -11,7 +9,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{PostgresBuilder, programs::find_programs, url::percent_encode};
+use super::{
+    PostgresBuilder,
+    programs::find_programs,
+    psql::{Psql, without_pg_variables},
+    url::percent_encode,
+};
 use crate::{Watchdog, account::Account, directory::create_directory, log::Log, port::free_port};
 
 /// A private PostgreSQL server with a data directory of its own.
@@ -22,6 +25,7 @@ use crate::{Watchdog, account::Account, directory::create_directory, log::Log, p
 #[derive(Debug)]
 pub struct PostgresServer {
     programs: PathBuf,
+    psql: Psql,
     account: Account,
     settings: Vec<(String, String)>,
     port: u16,
@@ -54,6 +58,7 @@ impl PostgresServer {
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
         let mut server = Self {
+            psql: Psql::new(&programs),
             programs,
             account,
             settings,
@@ -104,21 +109,7 @@ impl PostgresServer {
     ///
     /// When `psql` fails; the error holds what it printed.
     pub fn psql(&self, url: &str, sql: &str) -> io::Result<String> {
-        let output = without_pg_variables(Command::new(self.programs.join("psql")))
-            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
-            .args(["--set=ON_ERROR_STOP=1", "--dbname", url, "--command", sql])
-            .stdin(Stdio::null())
-            .output()?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-        } else {
-            let printed = String::from_utf8_lossy(&output.stderr);
-            Err(io::Error::other(format!(
-                "psql failed ({}): {}",
-                output.status,
-                printed.trim_end()
-            )))
-        }
+        self.psql.lines(url, sql)
     }
 
     /// Stops the server as a crash would: no checkpoint, no goodbye to clients.
@@ -259,16 +250,6 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         let _ = self.stop_immediate();
     }
-}
-
-/// Variables such as `PGOPTIONS` or `PGHOST` speak of the user's own server.
-fn without_pg_variables(mut command: Command) -> Command {
-    for (name, _) in env::vars_os() {
-        if OsStr::as_bytes(&name).starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// What the watchdog does to the directory `$1`. The server deletes `postmaster.pid` at its end.
