@@ -1,4 +1,4 @@
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{Step, VERSION, check, failed, migrator};
 use crate::error::StoreError;
@@ -69,20 +69,20 @@ impl PgSchema {
 
     /// The version found, `None` where there are no tables.
     pub async fn version(&self) -> Result<Option<i64>, StoreError> {
-        // One statement without a plan kept: the table may come and go between two calls.
-        let there: bool =
-            sqlx::query_scalar("select to_regclass('tower_inbox.migrations') is not null")
-                .persistent(false)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|error| self.error(error))?;
+        // Simple queries: no plan is kept, for the table may come and go between two calls, and no
+        // pooler can put another session between parsing and executing.
+        let there: bool = sqlx::raw_sql("select to_regclass('tower_inbox.migrations') is not null")
+            .fetch_one(&self.pool)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(|error| self.error(error))?;
         if !there {
             return Ok(None);
         }
-        sqlx::query_scalar("select max(version) from tower_inbox.migrations where success")
-            .persistent(false)
+        sqlx::raw_sql("select max(version) from tower_inbox.migrations where success")
             .fetch_one(&self.pool)
             .await
+            .and_then(|row| row.try_get(0))
             .map_err(|error| self.error(error))
     }
 

@@ -8,7 +8,7 @@ use super::{
     error::{
         DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify,
     },
-    lease::lost_a_race,
+    statement::lost_a_race,
     tx::PgTx,
 };
 use crate::{

@@ -4,6 +4,7 @@ mod claim;
 mod error;
 mod lease;
 mod register;
+mod statement;
 mod sweep;
 mod tx;
 

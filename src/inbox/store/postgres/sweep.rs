@@ -1,16 +1,17 @@
 use std::time::Duration;
 
-use super::{PgStore, error::classify};
+use sqlx::Row;
+
+use super::{PgStore, error::classify, statement::Statement};
 use crate::{
     error::{StoreError, StoreErrorKind},
     inbox::store::{Cursor, Swept},
 };
 
 pub(super) async fn begin_round(store: &PgStore, every: Duration) -> Result<bool, StoreError> {
-    let began = sqlx::query(include_str!("sql/begin_round.sql"))
-        .persistent(false)
-        .bind(seconds(every))
-        .bind(store.now())
+    let began = Statement::new(include_str!("sql/begin_round.sql"))
+        .value(seconds(every))
+        .value(store.now())
         .execute(&store.pool)
         .await
         .map_err(|error| classify(error, "could not begin a round of sweeping"))?;
@@ -28,31 +29,30 @@ pub(super) async fn sweep(
     let (page, pages) = match cursor {
         Some(cursor) => parse(&cursor)?,
         None => {
-            sqlx::query(include_str!("sql/sweep_leases.sql"))
-                .persistent(false)
-                .bind(seconds(retention.saturating_add(ATTEMPTS)))
-                .bind(store.now())
+            Statement::new(include_str!("sql/sweep_leases.sql"))
+                .value(seconds(retention.saturating_add(ATTEMPTS)))
+                .value(store.now())
                 .execute(&store.pool)
                 .await
                 .map_err(failed)?;
-            let pages = sqlx::query_scalar(include_str!("sql/pages.sql"))
-                .persistent(false)
+            let pages = Statement::new(include_str!("sql/pages.sql"))
                 .fetch_one(&store.pool)
                 .await
+                .and_then(|row| row.try_get(0))
                 .map_err(failed)?;
             (0, pages)
         }
     };
     let end = page + PAGES;
-    let removed: Option<i64> = sqlx::query_scalar(include_str!("sql/sweep.sql"))
-        .persistent(false)
-        .bind(format!("({page},0)"))
-        .bind(format!("({end},0)"))
-        .bind(seconds(retention))
-        .bind(LOCK_ID)
-        .bind(store.now())
+    let removed: Option<i64> = Statement::new(include_str!("sql/sweep.sql"))
+        .value(&*format!("({page},0)"))
+        .value(&*format!("({end},0)"))
+        .value(seconds(retention))
+        .value(LOCK_ID)
+        .value(store.now())
         .fetch_one(&store.pool)
         .await
+        .and_then(|row| row.try_get(0))
         .map_err(failed)?;
     Ok(match removed {
         // Another session is deleting a batch at this moment; ours comes after it.
