@@ -5,6 +5,8 @@
 //! unasked: a store that finds its tables missing says so.
 
 #[cfg(feature = "postgres")]
+mod one_transaction;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;

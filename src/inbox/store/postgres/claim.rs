@@ -8,7 +8,7 @@ use super::{
     error::{
         DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify,
     },
-    retry::{MAX_TRIES, lost_a_race},
+    statement::lost_a_race,
     tx::PgTx,
 };
 use crate::{
@@ -170,3 +170,7 @@ const CLAIM: &str = include_str!("sql/claim.sql");
 /// Named after its text, so that two releases behind one pooler never execute each other's.
 static NAME: LazyLock<String> =
     LazyLock::new(|| format!("tower_inbox_claim_{:016x}", xxh64(CLAIM.as_bytes(), 0)));
+
+// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
+// a stricter isolation level.
+pub(super) const MAX_TRIES: u32 = 4;

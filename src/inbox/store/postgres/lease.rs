@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use sqlx::{PgExecutor, Row};
+use sqlx::{PgConnection, Row};
 
-use super::{PgStore, claim::lock_id, error, retry::retry};
+use super::{PgStore, claim::lock_id, error, statement::Statement};
 use crate::{
     error::StoreError,
     inbox::store::{Deed, Earlier, Grant, LeaseClaimed, LeaseRequest},
@@ -13,19 +13,16 @@ pub(super) async fn lease(
     request: &LeaseRequest,
 ) -> Result<LeaseClaimed, StoreError> {
     let classify = |error| error::classify(error, "could not lease the message");
-    let row = retry!(
-        sqlx::query(include_str!("sql/lease.sql"))
-            .persistent(store.prepared)
-            .bind(request.consumer.get())
-            .bind(uuid::Uuid::from(request.key))
-            .bind(request.lease.as_secs().cast_signed())
-            .bind(lock_id(request.consumer, request.key))
-            .bind(&*request.owner)
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await
-    )
-    .map_err(classify)?;
+    let row = Statement::new(include_str!("sql/lease.sql"))
+        .value(request.consumer.get())
+        .value(request.key)
+        .value(request.lease.as_secs().cast_signed())
+        .value(lock_id(request.consumer, request.key))
+        .value(&*request.owner)
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .map_err(classify)?;
     Ok(match row.try_get::<i32, _>(0).map_err(classify)? {
         0 => {
             let token = row.try_get(1).map_err(classify)?;
@@ -38,7 +35,7 @@ pub(super) async fn lease(
             ))
         }
         1 => {
-            // Null, or before our time, where the window was changed.
+            // Null where the window was changed.
             let age: Option<i64> = row.try_get(1).map_err(classify)?;
             let age = age.and_then(|seconds| u64::try_from(seconds).ok());
             LeaseClaimed::Duplicate(age.map_or_else(Earlier::unknown, |seconds| {
@@ -50,29 +47,42 @@ pub(super) async fn lease(
 }
 
 pub(super) async fn settle(store: &PgStore, grant: Grant, deed: Deed) -> Result<bool, StoreError> {
-    retry!(settle_in(store, &store.pool, grant, deed).await)
-        .map_err(|error| error::classify(error, "could not settle the lease"))
+    settlement(store, grant, deed)
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
 }
 
-pub(super) async fn settle_in<'c>(
+/// The same inside a transaction.
+pub(super) async fn settle_in(
     store: &PgStore,
-    executor: impl PgExecutor<'c>,
+    connection: &mut PgConnection,
     grant: Grant,
     deed: Deed,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, StoreError> {
+    settlement(store, grant, deed)
+        .fetch_in(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+fn settlement(store: &PgStore, grant: Grant, deed: Deed) -> Statement {
     let (deed, seconds) = match deed {
         Deed::Complete(window) => ("complete", window.as_secs()),
         Deed::Release => ("release", 0),
         Deed::Extend(lease) => ("extend", lease.as_secs()),
     };
-    sqlx::query_scalar(include_str!("sql/settle.sql"))
-        .persistent(store.prepared)
-        .bind(deed)
-        .bind(grant.consumer.get())
-        .bind(uuid::Uuid::from(grant.key))
-        .bind(grant.token)
-        .bind(seconds.cast_signed())
-        .bind(store.now())
-        .fetch_one(executor)
-        .await
+    Statement::new(include_str!("sql/settle.sql"))
+        .value(deed)
+        .value(grant.consumer.get())
+        .value(grant.key)
+        .value(grant.token)
+        .value(seconds.cast_signed())
+        .value(store.now())
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    error::classify(error, "could not settle the lease")
 }

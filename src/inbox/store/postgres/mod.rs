@@ -6,7 +6,7 @@ mod lease;
 mod poison;
 mod record;
 mod register;
-mod retry;
+mod statement;
 mod sweep;
 mod tx;
 
@@ -52,6 +52,13 @@ use crate::{
 /// a connection that died then fails one delivery, which the broker repeats. A handler that asks the
 /// same pool for another connection while it holds its transaction may wait for itself.
 ///
+/// # Poolers
+///
+/// PgBouncer in transaction mode is fine, with either setting of [`prepared`](Self::prepared): what the
+/// store sends outside of a transaction is one message. The statements of your *handler* are your own:
+/// sqlx prepares them by name, and behind PgBouncer before 1.21 that fails, or executes what somebody
+/// else has prepared under the same name. `docs/postgres.md` in the repository says what to do.
+///
 /// # Durability
 ///
 /// With `synchronous_commit = off` a crash of the server loses the last commits that it acknowledged,
@@ -85,12 +92,11 @@ impl PgStore {
         Self { pool, prepared: true, clock: None }
     }
 
-    /// Whether sessions keep the claim as a prepared statement. Defaults to `true`.
+    /// Whether sessions keep claims, leases and their ends as prepared statements. Defaults to `true`.
     ///
-    /// It is prepared with SQL's `PREPARE` the first time a session claims, and again when a pooler
-    /// hands out another session. Switch it off for a proxy that pins a session to a client once it
-    /// has seen a `PREPARE`, such as Amazon RDS Proxy, and for leased mode behind PgBouncer before
-    /// 1.21, which knows nothing of prepared statements.
+    /// They are prepared with SQL's `PREPARE` the first time a session needs them, and again when a
+    /// pooler hands out another session. Switch it off for a proxy that pins a session to a client
+    /// once it has seen a `PREPARE`, such as Amazon RDS Proxy.
     #[must_use]
     pub fn prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;
@@ -176,7 +182,7 @@ impl RecordStore for PgStore {
         key: InboxKey,
         record: Record,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(record::keep(self, connection, consumer, key, record))
+        Box::pin(record::keep(connection, consumer, key, record))
     }
 
     fn complete_with(
@@ -230,7 +236,7 @@ impl PoisonStore for PgStore {
         consumer: ConsumerId,
         key: InboxKey,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(poison::forget_attempts(self, connection, consumer, key))
+        Box::pin(poison::forget_attempts(connection, consumer, key))
     }
 
     fn drop_attempts(

@@ -1,7 +1,7 @@
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{PgStore, claim::lock_id, error::classify, retry::retry};
+use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
     error::StoreError,
     inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure},
@@ -13,19 +13,16 @@ pub(super) async fn begin_attempt(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<Begun, StoreError> {
-    let (state, started, finished): (i32, i32, i32) = retry!(
-        sqlx::query_as(include_str!("sql/begin_attempt.sql"))
-            .persistent(store.prepared)
-            .bind(consumer.get())
-            .bind(Uuid::from(key))
-            .bind(lock_id(consumer, key))
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await
-    )
-    .map_err(failed)?;
-    Ok(match state {
-        0 => Begun::Counted(attempts(started, finished)),
+    let row = Statement::new(include_str!("sql/begin_attempt.sql"))
+        .value(consumer.get())
+        .value(key)
+        .value(lock_id(consumer, key))
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .map_err(failed)?;
+    Ok(match row.try_get::<i32, _>(0).map_err(failed)? {
+        0 => Begun::Counted(attempts(&row, 1).map_err(failed)?),
         1 => Begun::Handled,
         _ => Begun::InFlight,
     })
@@ -36,44 +33,46 @@ pub(super) async fn withdraw_attempt(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
-    retry!(
-        sqlx::query(include_str!("sql/withdraw_attempt.sql"))
-            .persistent(store.prepared)
-            .bind(consumer.get())
-            .bind(Uuid::from(key))
-            .execute(&store.pool)
-            .await
-    )
-    .map(drop)
-    .map_err(failed)
+    Statement::new(include_str!("sql/withdraw_attempt.sql"))
+        .value(consumer.get())
+        .value(key)
+        .execute(&store.pool)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 pub(super) async fn fail_attempt(
     store: &PgStore,
     failure: Failure,
 ) -> Result<Attempts, StoreError> {
-    let (started, finished) = retry!(
-        sqlx::query_as(include_str!("sql/fail_attempt.sql"))
-            .persistent(store.prepared)
-            .bind(failure.consumer.get())
-            .bind(Uuid::from(failure.key))
-            .bind(text(&failure.reason))
-            .bind(i32::from(!failure.begun))
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await
-    )
-    .map_err(failed)?;
-    Ok(attempts(started, finished))
+    Statement::new(include_str!("sql/fail_attempt.sql"))
+        .value(failure.consumer.get())
+        .value(failure.key)
+        .value(&*text(&failure.reason))
+        .value(i32::from(!failure.begun))
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .and_then(|row| attempts(&row, 0))
+        .map_err(failed)
 }
 
 pub(super) async fn forget_attempts(
-    store: &PgStore,
     connection: &mut PgConnection,
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
-    forget_in(store, connection, consumer, key).await.map_err(failed)
+    // The session is ours until the commit, but a name that sqlx gave a statement in another one
+    // may be unknown in it.
+    sqlx::query(include_str!("sql/forget_attempts.sql"))
+        .persistent(false)
+        .bind(consumer.get())
+        .bind(Uuid::from(key))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 pub(super) async fn drop_attempts(
@@ -81,26 +80,30 @@ pub(super) async fn drop_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
-    retry!(forget_in(store, &store.pool, consumer, key).await).map_err(failed)
+    Statement::new(include_str!("sql/forget_attempts.sql"))
+        .value(consumer.get())
+        .value(key)
+        .execute(&store.pool)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 pub(super) async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreError> {
-    retry!(
-        sqlx::query_scalar(include_str!("sql/bury.sql"))
-            .persistent(store.prepared)
-            .bind(burial.consumer.get())
-            .bind(Uuid::from(burial.key))
-            .bind(burial.window.as_secs().cast_signed())
-            .bind(lock_id(burial.consumer, burial.key))
-            .bind(text(&burial.reason))
-            .bind(&burial.payload)
-            .bind(burial.attempts.started.cast_signed())
-            .bind(burial.attempts.finished.cast_signed())
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await
-    )
-    .map_err(|error| classify(error, "could not put a message among the dead letters"))
+    Statement::new(include_str!("sql/bury.sql"))
+        .value(burial.consumer.get())
+        .value(burial.key)
+        .value(burial.window.as_secs().cast_signed())
+        .value(lock_id(burial.consumer, burial.key))
+        .value(&*text(&burial.reason))
+        .value(burial.payload.as_deref())
+        .value(burial.attempts.started.cast_signed())
+        .value(burial.attempts.finished.cast_signed())
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(|error| classify(error, "could not put a message among the dead letters"))
 }
 
 pub(super) async fn buried(
@@ -108,33 +111,19 @@ pub(super) async fn buried(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<Option<Attempts>, StoreError> {
-    let found: Option<(i32, i32)> = sqlx::query_as(include_str!("sql/buried.sql"))
-        .persistent(store.prepared)
-        .bind(consumer.get())
-        .bind(Uuid::from(key))
+    Statement::new(include_str!("sql/buried.sql"))
+        .value(consumer.get())
+        .value(key)
         .fetch_optional(&store.pool)
         .await
-        .map_err(|error| classify(error, "could not look a dead letter up"))?;
-    Ok(found.map(|(started, finished)| attempts(started, finished)))
+        .and_then(|row| row.map(|row| attempts(&row, 0)).transpose())
+        .map_err(|error| classify(error, "could not look a dead letter up"))
 }
 
-async fn forget_in<'c>(
-    store: &PgStore,
-    executor: impl PgExecutor<'c>,
-    consumer: ConsumerId,
-    key: InboxKey,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("sql/forget_attempts.sql"))
-        .persistent(store.prepared)
-        .bind(consumer.get())
-        .bind(Uuid::from(key))
-        .execute(executor)
-        .await
-        .map(drop)
-}
-
-fn attempts(started: i32, finished: i32) -> Attempts {
-    Attempts::new(started.cast_unsigned(), finished.cast_unsigned())
+/// Two columns, from one on.
+fn attempts(row: &PgRow, column: usize) -> Result<Attempts, sqlx::Error> {
+    let (started, finished): (i32, i32) = (row.try_get(column)?, row.try_get(column + 1)?);
+    Ok(Attempts::new(started.cast_unsigned(), finished.cast_unsigned()))
 }
 
 /// PostgreSQL's text cannot hold the character 0, and an error's text is anybody's.

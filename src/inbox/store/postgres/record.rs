@@ -1,7 +1,7 @@
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::{PgStore, claim, error::classify, lease::settle_in};
+use super::{PgStore, claim, error::classify, lease::settle_in, statement::Statement};
 use crate::{
     error::StoreError,
     inbox::{
@@ -12,14 +12,15 @@ use crate::{
 };
 
 pub(super) async fn keep(
-    store: &PgStore,
     connection: &mut PgConnection,
     consumer: ConsumerId,
     key: InboxKey,
     record: Record,
 ) -> Result<(), StoreError> {
+    // The session is ours until the commit, but a name that sqlx gave a statement in another one
+    // may be unknown in it.
     sqlx::query(include_str!("sql/keep.sql"))
-        .persistent(store.prepared)
+        .persistent(false)
         .bind(consumer.get())
         .bind(Uuid::from(key))
         .bind(record.fingerprint.map(|fingerprint| Uuid::from_bytes(*fingerprint.as_bytes())))
@@ -37,14 +38,12 @@ pub(super) async fn complete_with(
     record: Record,
 ) -> Result<bool, StoreError> {
     let mut tx = claim::begin(store).await?;
-    let completed = settle_in(store, tx.connection_mut(), grant, Deed::Complete(window))
-        .await
-        .map_err(|error| classify(error, "could not settle the lease"))?;
+    let completed = settle_in(store, tx.connection_mut(), grant, Deed::Complete(window)).await?;
     if !completed {
         tx.rollback().await?;
         return Ok(false);
     }
-    keep(store, tx.connection_mut(), grant.consumer, grant.key, record).await?;
+    keep(tx.connection_mut(), grant.consumer, grant.key, record).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -55,10 +54,9 @@ pub(super) async fn kept(
     key: InboxKey,
 ) -> Result<Option<Record>, StoreError> {
     let failed = |error| classify(error, "could not read the record of a message");
-    let Some(row) = sqlx::query(include_str!("sql/kept.sql"))
-        .persistent(store.prepared)
-        .bind(consumer.get())
-        .bind(Uuid::from(key))
+    let Some(row) = Statement::new(include_str!("sql/kept.sql"))
+        .value(consumer.get())
+        .value(key)
         .fetch_optional(&store.pool)
         .await
         .map_err(failed)?

@@ -1,16 +1,17 @@
 use std::time::Duration;
 
-use super::{PgStore, error::classify};
+use sqlx::Row;
+
+use super::{PgStore, error::classify, statement::Statement};
 use crate::{
     error::{StoreError, StoreErrorKind},
     inbox::store::{Cursor, Swept},
 };
 
 pub(super) async fn begin_round(store: &PgStore, every: Duration) -> Result<bool, StoreError> {
-    let began = sqlx::query(include_str!("sql/begin_round.sql"))
-        .persistent(false)
-        .bind(seconds(every))
-        .bind(store.now())
+    let began = Statement::new(include_str!("sql/begin_round.sql"))
+        .value(seconds(every))
+        .value(store.now())
         .execute(&store.pool)
         .await
         .map_err(|error| classify(error, "could not begin a round of sweeping"))?;
@@ -51,10 +52,9 @@ pub(super) async fn sweep(
 async fn sweep_beside(store: &PgStore, retention: Duration) -> Result<(), StoreError> {
     for statement in [include_str!("sql/sweep_leases.sql"), include_str!("sql/sweep_attempts.sql")]
     {
-        sqlx::query(statement)
-            .persistent(false)
-            .bind(seconds(retention.saturating_add(ATTEMPTS)))
-            .bind(store.now())
+        Statement::new(statement)
+            .value(seconds(retention.saturating_add(ATTEMPTS)))
+            .value(store.now())
             .execute(&store.pool)
             .await
             .map_err(failed)?;
@@ -68,12 +68,11 @@ async fn sweep_records(
     place: Place,
     retention: Duration,
 ) -> Result<Option<i64>, StoreError> {
-    let swept = sqlx::query(include_str!("sql/sweep_records.sql"))
-        .persistent(false)
-        .bind(format!("({},0)", place.page))
-        .bind(format!("({},0)", place.end()))
-        .bind(seconds(retention))
-        .bind(store.now())
+    let swept = Statement::new(include_str!("sql/sweep_records.sql"))
+        .value(&*format!("({},0)", place.page))
+        .value(&*format!("({},0)", place.end()))
+        .value(seconds(retention))
+        .value(store.now())
         .execute(&store.pool)
         .await
         .map_err(failed)?;
@@ -86,15 +85,15 @@ async fn sweep_claims(
     place: Place,
     retention: Duration,
 ) -> Result<Option<i64>, StoreError> {
-    sqlx::query_scalar(include_str!("sql/sweep.sql"))
-        .persistent(false)
-        .bind(format!("({},0)", place.page))
-        .bind(format!("({},0)", place.end()))
-        .bind(seconds(retention))
-        .bind(LOCK_ID)
-        .bind(store.now())
+    Statement::new(include_str!("sql/sweep.sql"))
+        .value(&*format!("({},0)", place.page))
+        .value(&*format!("({},0)", place.end()))
+        .value(seconds(retention))
+        .value(LOCK_ID)
+        .value(store.now())
         .fetch_one(&store.pool)
         .await
+        .and_then(|row| row.try_get(0))
         .map_err(failed)
 }
 
@@ -119,10 +118,10 @@ impl Place {
             Table::Record => include_str!("sql/record_pages.sql"),
             Table::Inbox => include_str!("sql/pages.sql"),
         };
-        let pages = sqlx::query_scalar(count)
-            .persistent(false)
+        let pages = Statement::new(count)
             .fetch_one(&store.pool)
             .await
+            .and_then(|row| row.try_get(0))
             .map_err(failed)?;
         Ok(Self { table, page: 0, pages })
     }
