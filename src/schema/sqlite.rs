@@ -15,12 +15,14 @@ impl SqliteSchema {
     ///
     /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
     /// the whole script with `tower-inbox migrate --print`.
-    pub const STEPS: &[Step] = &[Step {
-        version: 1,
-        description: "inbox",
-        up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
-        down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
-    }];
+    pub const STEPS: &[Step] = &[
+        Step {
+            version: 1,
+            description: "inbox",
+            up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
+            down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
+        },
+    ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
         Self { pool, classify }
@@ -33,15 +35,22 @@ impl SqliteSchema {
     ///
     /// Each step is one transaction; dropping the future leaves whole steps.
     pub async fn up(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
-        let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
-        drop(connection);
-        match ran {
-            Ok(()) => Ok(()),
+        let mut found = self.version().await?;
+        loop {
+            let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
+            let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
+            drop(connection);
+            let Err(error) = ran else { return Ok(()) };
             // SQLite has no lock that makes two migrators take turns. The one that came second
-            // failed because the tables are there, which is what it wanted.
-            Err(_) if self.check().await.is_ok() => Ok(()),
-            Err(error) => Err(failed(error, self.classify)),
+            // failed because the other took a step, which is what it wanted; there may be more.
+            let now = self.version().await?;
+            if now == Some(VERSION) {
+                return Ok(());
+            }
+            if now == found {
+                return Err(failed(error, self.classify));
+            }
+            found = now;
         }
     }
 
