@@ -22,6 +22,12 @@ impl SqliteSchema {
             up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
             down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
         },
+        Step {
+            version: 4,
+            description: "batch",
+            up: include_str!("../../migrations/sqlite/0004_batch.up.sql"),
+            down: include_str!("../../migrations/sqlite/0004_batch.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

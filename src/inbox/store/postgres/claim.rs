@@ -84,7 +84,7 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     xxh64(&bytes, 0).cast_signed()
 }
 
-async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
+pub(super) async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
     let connection = store
         .pool
         .acquire()

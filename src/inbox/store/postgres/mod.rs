@@ -1,8 +1,10 @@
 //! The inbox in PostgreSQL 13 or newer.
 
+mod batch;
 mod claim;
 mod error;
 mod lease;
+mod prepared;
 mod register;
 mod sweep;
 mod tx;
@@ -12,8 +14,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, StoreMeta, SweepStore, Swept,
+    BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed,
+    Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -160,6 +162,26 @@ impl InboxStore for PgStore {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl BatchStore for PgStore {
+    fn claim_batch(
+        &self,
+        claim: BatchClaim,
+    ) -> BoxFuture<'static, Result<BatchClaimed<PgConnection>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { batch::claim(&store, claim).await })
+    }
+
+    fn handled(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { batch::handled(&store, consumer, &keys).await })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The inbox in an SQLite file, with nothing to install.
 
+mod batch;
 mod claim;
 mod error;
 mod lease;
@@ -15,8 +16,8 @@ use sqlx::{
 };
 
 use super::{
-    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, StoreMeta, SweepStore, Swept,
+    BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed,
+    Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -201,6 +202,26 @@ impl InboxStore for SqliteStore {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl BatchStore for SqliteStore {
+    fn claim_batch(
+        &self,
+        claim: BatchClaim,
+    ) -> BoxFuture<'static, Result<BatchClaimed<SqliteConnection>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { batch::claim(&store, claim).await })
+    }
+
+    fn handled(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { batch::handled(&store, consumer, &keys).await })
     }
 }
 
