@@ -11,4 +11,7 @@ mod conformance {
     tower_inbox::conformance!(
         #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
     );
+    tower_inbox::batch_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
 }

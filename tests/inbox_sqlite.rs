@@ -7,4 +7,5 @@ mod conformance {
     use crate::support::harness::Sqlite;
 
     tower_inbox::conformance!(Sqlite::start().await);
+    tower_inbox::batch_conformance!(Sqlite::start().await);
 }

@@ -3,6 +3,8 @@
 //! [`conformance!`](crate::conformance) makes a test of each. A function panics where the fact does
 //! not hold.
 
+mod batch;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -29,6 +31,8 @@ use crate::{
     key::{InboxKey, Secret, Xxh64Zeroed},
     testing::Harness,
 };
+
+pub use batch::*;
 
 /// Makes one test of every fact in [`testing::conformance`](crate::testing::conformance).
 ///
