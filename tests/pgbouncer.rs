@@ -589,7 +589,7 @@ fn layer(store: PgStore) -> InboxLayer<PgStore, ById> {
 type ById = ByFields<fn(&u64) -> u64, u64>;
 
 fn messages() -> u64 {
-    long(2000)
+    long(1500)
 }
 
 fn long(a_tenth: u64) -> u64 {
