@@ -21,11 +21,19 @@
 //! cargo run -q -p tower-inbox-servers -- cargo test -p tower-inbox
 //! ```
 
+mod daemon;
 mod delay_proxy;
+mod directory;
+mod log;
+mod nats;
 mod port;
 mod postgres;
+mod program;
+mod rabbit;
 mod watchdog;
 
 pub use delay_proxy::DelayProxy;
+pub use nats::NatsServer;
 pub use postgres::{PostgresBuilder, PostgresServer};
+pub use rabbit::RabbitServer;
 pub use watchdog::Watchdog;

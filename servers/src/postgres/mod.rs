@@ -2,8 +2,6 @@
 
 mod account;
 mod builder;
-mod directory;
-mod log;
 mod programs;
 mod server;
 mod url;

@@ -11,11 +11,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    PostgresBuilder, account::Account, directory::create_directory, log::Log,
-    programs::find_programs, url::percent_encode,
+use super::{PostgresBuilder, account::Account, programs::find_programs, url::percent_encode};
+use crate::{
+    Watchdog,
+    directory::create_directory,
+    log::Log,
+    port::{free_port, retry_taken_ports},
 };
-use crate::{Watchdog, port::free_port};
 
 /// A private PostgreSQL server with a data directory of its own.
 ///
@@ -52,7 +54,7 @@ impl PostgresServer {
 
     pub(super) fn create(durable: bool, settings: Vec<(String, String)>) -> io::Result<Self> {
         let programs = find_programs()?;
-        let directory = create_directory()?;
+        let directory = create_directory("pg")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
@@ -184,15 +186,10 @@ impl PostgresServer {
     }
 
     fn start_on_free_port(&mut self) -> io::Result<()> {
-        let mut retries = 0..PORT_RETRIES;
-        loop {
+        retry_taken_ports(|| {
             self.port = free_port()?;
-            match self.start_again() {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && retries.next().is_some() => {}
-                result => return result,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn wait_until_ready(&mut self, log_start: usize) -> io::Result<()> {
@@ -294,5 +291,3 @@ rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-const PORT_RETRIES: u32 = 10;
