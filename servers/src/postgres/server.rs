@@ -15,7 +15,13 @@ use super::{
     psql::{Psql, without_pg_variables},
     url::percent_encode,
 };
-use crate::{Watchdog, account::Account, directory::create_directory, log::Log, port::free_port};
+use crate::{
+    Watchdog,
+    account::Account,
+    directory::create_directory,
+    log::Log,
+    port::{free_port, retry_taken_ports},
+};
 
 /// A private PostgreSQL server with a data directory of its own.
 ///
@@ -53,7 +59,7 @@ impl PostgresServer {
 
     pub(super) fn create(durable: bool, settings: Vec<(String, String)>) -> io::Result<Self> {
         let programs = find_programs()?;
-        let directory = create_directory("tower-inbox-pg-")?;
+        let directory = create_directory("pg")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
@@ -172,15 +178,10 @@ impl PostgresServer {
     }
 
     fn start_on_free_port(&mut self) -> io::Result<()> {
-        let mut retries = 0..PORT_RETRIES;
-        loop {
+        retry_taken_ports(|| {
             self.port = free_port()?;
-            match self.start_again() {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && retries.next().is_some() => {}
-                result => return result,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn wait_until_ready(&mut self, log_start: usize) -> io::Result<()> {
@@ -272,5 +273,3 @@ rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-const PORT_RETRIES: u32 = 10;
