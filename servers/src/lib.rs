@@ -37,6 +37,6 @@ mod watchdog;
 pub use delay_proxy::DelayProxy;
 pub use nats::NatsServer;
 pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
-pub use postgres::{PostgresBuilder, PostgresServer};
+pub use postgres::{PostgresBuilder, PostgresServer, StandbyBuilder};
 pub use rabbit::RabbitServer;
 pub use watchdog::Watchdog;
