@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     env,
     future::poll_fn,
+    net::Ipv4Addr,
     pin::pin,
     str::FromStr,
     sync::{
@@ -21,16 +22,17 @@ use std::{
 };
 
 use sqlx::{
-    Connection, PgConnection, PgPool, Row,
+    AssertSqlSafe, Connection, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use support::random::Random;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::{
     BoxError, InboxLayer, Outcome,
+    error::{StoreError, StoreErrorKind},
     inbox::{ByFields, InFlight, Leased, PgStore, Received},
 };
-use tower_inbox_servers::{PgBouncer, PostgresServer};
+use tower_inbox_servers::{DelayProxy, PgBouncer, PostgresServer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn shared_sessions_lose_and_double_nothing() {
@@ -350,6 +352,44 @@ async fn named_statements_of_two_clients_may_be_mixed_up() {
     keeper_tx.rollback().await.unwrap();
     let there = |table| scene.ask(&format!("select message from {table} where message = 2"));
     assert_eq!((there("effect"), there("other")), ("2".to_owned(), String::new()));
+}
+
+/// Without a name, and outside of a transaction: parsed in one message, executed in the next, and
+/// between the two the session is somebody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unnamed_statement_outside_of_a_transaction_may_be_mixed_up() {
+    let scene = Scene::start(1).await;
+    let network = Duration::from_millis(100);
+    let bouncer = (Ipv4Addr::LOCALHOST, scene.bouncer().port()).into();
+    let far = DelayProxy::start(bouncer, network).unwrap();
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", far.port());
+    let mut far = PgConnection::connect(&url).await.unwrap();
+    let ask = |number: &'static str| {
+        let sql = format!("select {number}::int8 where $1");
+        sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).persistent(false).bind(true)
+    };
+    let mut near = scene.connect().await;
+    let question = tokio::spawn(async move { ask("1").fetch_one(&mut far).await.unwrap() });
+    while !question.is_finished() {
+        // Alone at the table, it is right each time.
+        assert_eq!(ask("2").fetch_one(&mut near).await.unwrap(), 2);
+    }
+    assert_eq!(question.await.unwrap(), 2, "it asked for 1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_waits_too_long_for_a_session_comes_again() {
+    let scene = Scene::start_with(1, &[("query_wait_timeout", "1")]).await;
+    let service = layer(PgStore::new(client(scene.bouncer(), 2))).layer(service_fn(write));
+    assert_eq!(service.clone().oneshot(1).await.unwrap(), Outcome::Handled(()));
+    let mut keeper = scene.connect().await;
+    let keeper = keeper.begin().await.unwrap();
+    let error = service.clone().oneshot(2).await.unwrap_err();
+    let error = error.downcast_ref::<StoreError>().unwrap();
+    assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error:?}");
+    keeper.rollback().await.unwrap();
+    assert_eq!(service.oneshot(2).await.unwrap(), Outcome::Handled(()));
+    scene.assert_at_rest().await;
 }
 
 /// A server, PgBouncer before it, and the tables.
