@@ -4,7 +4,8 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
-    store::{ConsumerId, InboxStore},
+    poison::Poison,
+    store::{ConsumerId, InboxStore, RecordStore},
 };
 use crate::{
     error::StoreError,
@@ -31,6 +32,10 @@ pub(super) struct Config<C> {
     pub(super) window: Window,
     pub(super) without_key: WithoutKey,
     pub(super) hooks: Vec<Arc<dyn CommitHook<C>>>,
+    /// Where responses and fingerprints are kept, if they are.
+    pub(super) records: Option<Arc<dyn RecordStore<Connection = C>>>,
+    /// Who counts attempts, if anybody does.
+    pub(super) poison: Option<Poison<C>>,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
@@ -51,6 +56,8 @@ impl<C: Send + 'static> Config<C> {
             window: Window::default(),
             without_key: WithoutKey::default(),
             hooks: Vec::new(),
+            records: None,
+            poison: None,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
             registration: Arc::default(),
@@ -91,6 +98,8 @@ impl<C> Clone for Config<C> {
             window: self.window,
             without_key: self.without_key,
             hooks: self.hooks.clone(),
+            records: self.records.clone(),
+            poison: self.poison.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
             registration: Arc::clone(&self.registration),

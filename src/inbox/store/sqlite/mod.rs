@@ -1,8 +1,11 @@
 //! The inbox in an SQLite file, with nothing to install.
 
+mod batch;
 mod claim;
 mod error;
 mod lease;
+mod poison;
+mod record;
 mod register;
 mod sweep;
 mod tx;
