@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     convert::Infallible,
+    error::Error,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -27,9 +28,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use sqlx::{PgPool, SqliteConnection};
+use sqlx::{PgConnection, PgPool, SqliteConnection};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
 };
@@ -37,9 +38,9 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_inbox::{
     InboxLayer,
     inbox::{
-        Lease, SqliteStore,
-        http::{IdempotencyKey, IdempotencyLayer, IdempotentTx},
-        store::RecordStore,
+        DeadLetterPolicy, Lease, SqliteStore,
+        http::{IdempotencyKey, IdempotencyLayer, IdempotentTx, RolledBack},
+        store::{PoisonStore, RecordStore},
     },
     testing::Harness,
 };
@@ -100,6 +101,9 @@ on_both! {
     a_leased_server_error_releases_the_key
     the_header_can_be_another_one
     hooks_of_an_inbox_layer_stay
+    a_request_that_fails_too_often_is_given_up
+    a_leased_request_that_outlives_its_lease_conflicts
+    a_leased_request_without_a_key_has_no_lease
     a_future_dropped_at_each_await_leaves_nothing_doubled_or_lost
 }
 
@@ -191,7 +195,7 @@ async fn the_handler_gets_the_request_as_it_was_sent<H: Database>(harness: H) {
         .await
         .unwrap();
     let mut reply = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut reply).await.unwrap();
+    stream.read_to_string(&mut reply).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     let seen = r#"POST /payments?a=%20 "x/y" k"1 b"\xff\0a""#;
     assert!(reply.ends_with(seen), "{reply}");
@@ -365,7 +369,7 @@ async fn a_request_that_breaks_off_claims_nothing<H: Database>(harness: H) {
         .unwrap();
     stream.shutdown().await.unwrap();
     let mut reply = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut reply).await.unwrap();
+    stream.read_to_end(&mut reply).await.unwrap();
 
     let reply = server.send(post("/payments", "k1", "250 cents")).await;
     assert_eq!((reply.status, reply.headers.get(REPLAYED)), (StatusCode::CREATED, None));
@@ -753,6 +757,77 @@ async fn hooks_of_an_inbox_layer_stay<H: Database>(harness: H) {
     assert_eq!(*decisions.0.lock().unwrap(), expected);
 }
 
+async fn a_request_that_fails_too_often_is_given_up<H>(harness: H)
+where
+    H: Harness<Store: RecordStore + PoisonStore>,
+{
+    let not_now = |error: &(dyn Error + 'static)| {
+        let rolled_back = error.source().and_then(|source| source.downcast_ref::<RolledBack>());
+        rolled_back.is_some_and(|error| error.status == StatusCode::TOO_MANY_REQUESTS)
+    };
+    let policy = DeadLetterPolicy::after(2).except(not_now);
+    let inbox = InboxLayer::new("payments", harness.store()).dead_letters(policy);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let handler = {
+        let calls = Arc::clone(&calls);
+        async move || match calls.fetch_add(1, Ordering::SeqCst) {
+            0..3 => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    };
+    let server = Server::start(payments(IdempotencyLayer::from(inbox)), handler).await;
+    for status in [429, 429, 429, 502] {
+        let reply = server.send(post("/payments", "k1", "250 cents")).await;
+        assert_eq!(reply.status, StatusCode::from_u16(status).unwrap());
+    }
+    for _ in 0..2 {
+        let reply = server.send(post("/payments", "k1", "250 cents")).await;
+        reply.problem(StatusCode::INTERNAL_SERVER_ERROR, "given-up");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 5);
+}
+
+async fn a_leased_request_that_outlives_its_lease_conflicts<H: Database>(harness: H) {
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+        async move |Extension(lease): Extension<Lease>| {
+            if lease.attempt() == 1 {
+                begun.notify_one();
+                go_on.notified().await;
+            }
+            format!("attempt {}", lease.attempt())
+        }
+    };
+    let layer = layer(&harness).leased(Duration::from_secs(30));
+    let server = Server::start(payments(layer), handler).await;
+    let request = || post("/payments", "k1", "250 cents");
+    let first = server.send(request());
+    let meanwhile = async {
+        begun.notified().await;
+        harness.clock().advance(32);
+        let reply = server.send(request()).await;
+        assert_eq!((&*reply.body, reply.headers.get(REPLAYED)), (b"attempt 2".as_slice(), None));
+        go_on.notify_one();
+    };
+    let (first, ()) = tokio::join!(first, meanwhile);
+    first.problem(StatusCode::CONFLICT, "lease-lost");
+    assert_eq!(first.headers["retry-after"], "1");
+    let again = server.send(request()).await;
+    assert_eq!((&*again.body, &again.headers[REPLAYED]), (b"attempt 2".as_slice(), "true"));
+}
+
+async fn a_leased_request_without_a_key_has_no_lease<H: Database>(harness: H) {
+    let handler = async |lease: Option<Extension<Lease>>| match lease {
+        Some(Extension(lease)) => format!("attempt {}", lease.attempt()),
+        None => "no lease".to_owned(),
+    };
+    let layer = layer(&harness).required(false).leased(Duration::from_secs(30));
+    let server = Server::start(payments(layer), handler).await;
+    assert_eq!(server.send(without_key("250 cents")).await.body, "no lease");
+    assert_eq!(server.send(post("/payments", "k1", "250 cents")).await.body, "attempt 1");
+}
+
 /// Polls a request n times and drops it, for every n until it is done: whatever is left behind, a
 /// retry decides rightly and the effect is there once.
 async fn a_future_dropped_at_each_await_leaves_nothing_doubled_or_lost<H: Database>(harness: H) {
@@ -838,6 +913,61 @@ async fn a_database_that_is_away_is_unavailable(pool: PgPool) {
         let members: Vec<_> = document.as_object().unwrap().keys().collect();
         assert_eq!(members, ["code", "detail", "status", "title"]);
     }
+}
+
+/// PostgreSQL answers the commit of a failed transaction with success.
+#[sqlx::test(migrations = false)]
+async fn a_database_error_that_a_handler_swallows_is_no_success(pool: PgPool) {
+    let harness = Postgres::start(pool).await;
+    let handler = async |Extension(tx): Extension<IdempotentTx<PgConnection>>| {
+        let mut tx = tx.take().unwrap();
+        Postgres::write(&mut tx, "250 cents").await.unwrap();
+        sqlx::query("select 1 / 0").execute(&mut *tx).await.unwrap_err();
+        "paid"
+    };
+    let server = Server::start(payments(layer(&harness)), handler).await;
+    for _ in 0..2 {
+        let reply = server.send(post("/payments", "k1", "250 cents")).await;
+        reply.problem(StatusCode::INTERNAL_SERVER_ERROR, "internal");
+    }
+    assert_eq!(harness.written("250 cents").await, 0);
+}
+
+/// With the one connection of the pool, a transaction would be in everybody's way.
+#[tokio::test]
+async fn a_client_that_sends_slowly_holds_no_transaction() {
+    let harness = Sqlite::start().await;
+    let server = Server::start(payments(layer(&harness)), pay::<Sqlite>).await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(
+        b"POST /payments HTTP/1.1\r\nhost: here\r\nidempotency-key: \"k1\"\r\n\
+          connection: close\r\ncontent-length: 9\r\n\r\n250 c",
+    )
+    .await
+    .unwrap();
+    for key in ["k2", "k1"] {
+        let reply = server.send(post("/payments", key, "260 cents")).await;
+        assert_eq!(reply.status, StatusCode::CREATED);
+    }
+    slow.write_all(b"ents").await.unwrap();
+    let mut reply = String::new();
+    slow.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 422 "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_kept_response_that_cannot_be_read_is_not_handled_again() {
+    let harness = Sqlite::start().await;
+    let server = Server::start(payments(layer(&harness)), pay::<Sqlite>).await;
+    server.send(post("/payments", "k1", "250 cents")).await;
+    let damaged = sqlx::query("update tower_inbox_record set response = x'ff'")
+        .execute(harness.pool())
+        .await
+        .unwrap();
+    assert_eq!(damaged.rows_affected(), 1);
+    let reply = server.send(post("/payments", "k1", "250 cents")).await;
+    reply.problem(StatusCode::CONFLICT, "response-not-kept");
+    assert_eq!(harness.written("250 cents").await, 1);
 }
 
 #[tokio::test]

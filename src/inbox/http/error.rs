@@ -9,6 +9,26 @@ use http::{Response, StatusCode};
 use super::IdempotencyBody;
 use crate::error::BoxError;
 
+/// The handler's response is of the kind that is rolled back and not kept; see
+/// [`roll_back`](super::IdempotencyLayer::roll_back).
+///
+/// Clients never see it: they get the response. It is the source of the error that hooks and
+/// [`DeadLetterPolicy::except`](crate::inbox::DeadLetterPolicy::except) meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RolledBack {
+    /// The status of the response.
+    pub status: StatusCode,
+}
+
+impl fmt::Display for RolledBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the handler answered {}", self.status)
+    }
+}
+
+impl Error for RolledBack {}
+
 /// Why a delivery was undone by what is no failure of ours: it comes out of the inbox as it went in.
 pub(super) enum Undone<R, E> {
     /// The response is of the kind that is not kept.
@@ -17,20 +37,11 @@ pub(super) enum Undone<R, E> {
     Failed(E),
 }
 
-impl<R, E> Undone<R, E> {
-    fn text(&self) -> String {
-        match self {
-            Self::Answered(response) => format!("the handler answered {}", response.status()),
-            Self::Failed(_) => "the inner service failed".to_owned(),
-        }
-    }
-}
-
 /// Takes any value through a [`BoxError`].
 pub(super) struct Carried<T> {
     // Response bodies are rarely `Sync`, which a boxed error is.
     value: Mutex<T>,
-    text: String,
+    source: Option<RolledBack>,
 }
 
 impl<R, E> Carried<Undone<R, E>>
@@ -39,8 +50,11 @@ where
     E: Send + 'static,
 {
     pub(super) fn new(value: Undone<R, E>) -> Self {
-        let text = value.text();
-        Self { value: Mutex::new(value), text }
+        let source = match &value {
+            Undone::Answered(response) => Some(RolledBack { status: response.status() }),
+            Undone::Failed(_) => None,
+        };
+        Self { value: Mutex::new(value), source }
     }
 
     pub(super) fn unpack(error: BoxError) -> Result<Undone<R, E>, BoxError> {
@@ -51,17 +65,21 @@ where
 
 impl<T> fmt::Debug for Carried<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Carried").field(&self.text).finish()
+        f.debug_struct("Carried").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
 impl<T> fmt::Display for Carried<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str("the inner service did not succeed")
     }
 }
 
-impl<T> Error for Carried<T> {}
+impl<T> Error for Carried<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| source as &(dyn Error + 'static))
+    }
+}
 
 /// The body of the response ended with an error.
 #[derive(Debug)]

@@ -56,7 +56,8 @@ impl<St: InboxStore, X> IdempotencyLayer<St, X> {
     /// stopped sending keys is noticed before it pays twice.
     ///
     /// With `false` such a request is handled every time, without a claim and without keeping its
-    /// response; in transactional mode still in a transaction, so that the handler finds the same.
+    /// response. In transactional mode it still has a transaction, so that handlers need not care; in
+    /// leased mode there is no [`Lease`](crate::inbox::Lease) among its extensions.
     pub fn required(mut self, required: bool) -> Self {
         self.config.required = required;
         self
@@ -87,7 +88,7 @@ impl<St: InboxStore, X> IdempotencyLayer<St, X> {
     /// keeps the equal keys of two users apart that count `1, 2, 3`.
     ///
     /// Take the stable id of the client rather than its token: a retry after a refresh has another
-    /// token.
+    /// token. Where one service answers for several hosts, name the host, too.
     ///
     /// ```
     /// # use tower_inbox::inbox::{SqliteStore, http::IdempotencyLayer};
@@ -192,8 +193,11 @@ impl<St: InboxStore, X> IdempotencyLayer<St, X> {
     }
 }
 
-/// Takes a consumer with its window, hooks, mode and keys from a layer; what the key is taken from
-/// and what happens without one is decided here.
+/// Takes a consumer with its window, hooks, mode, hash function and dead letters from a layer. What is
+/// taken from messages, the key first of all, and what happens without a key is decided here.
+///
+/// A dead letter of a request has no payload. Statuses that are rolled back count as failures; see
+/// [`RolledBack`](super::RolledBack) for telling them apart.
 impl<St: RecordStore, K, X> From<InboxLayer<St, K, X>> for IdempotencyLayer<St, X> {
     fn from(inbox: InboxLayer<St, K, X>) -> Self {
         let inbox = inbox.source(ByHeader::default()).without_key(WithoutKey::PassThrough);

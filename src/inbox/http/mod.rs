@@ -16,6 +16,7 @@ mod service;
 mod tx;
 
 pub use body::IdempotencyBody;
+pub use error::RolledBack;
 pub use future::ResponseFuture;
 pub use key::IdempotencyKey;
 pub use keyed::ByHeader;

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
+use serde_json::json;
 
 use super::{
     IdempotencyBody,
@@ -71,19 +71,21 @@ impl Problem {
 
     pub(super) fn response<B>(self, config: &Config) -> Response<IdempotencyBody<B>> {
         let documentation = config.documentation.as_ref();
-        let document = Document {
-            kind: documentation.map(|to| format!("{}#{}", to.uri, self.code())),
+        let mut document = json!({
             // Without a type of its own, a problem is what its status says.
-            title: match documentation {
+            "title": match documentation {
                 Some(_) => self.title(),
                 None => self.status().canonical_reason().unwrap_or_default(),
             },
-            status: self.status().as_u16(),
-            detail: self.detail(config),
-            code: self.code(),
-        };
-        let body = serde_json::to_vec(&document).expect("texts and numbers are JSON");
-        let mut response = Response::new(IdempotencyBody::whole(Bytes::from(body), None));
+            "status": self.status().as_u16(),
+            "detail": self.detail(config),
+            "code": self.code(),
+        });
+        if let Some(documentation) = documentation {
+            document["type"] = format!("{}#{}", documentation.uri, self.code()).into();
+        }
+        let body = Bytes::from(document.to_string());
+        let mut response = Response::new(IdempotencyBody::whole(body, None));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -177,16 +179,6 @@ impl Problem {
             _ => None,
         }
     }
-}
-
-#[derive(Serialize)]
-struct Document {
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<String>,
-    title: &'static str,
-    status: u16,
-    detail: Cow<'static, str>,
-    code: &'static str,
 }
 
 /// Whether a store may be well again by itself.

@@ -1,5 +1,6 @@
 //! The trait behind which databases do the work, and what goes in and out of it.
 
+mod batch;
 mod clock;
 mod poison;
 #[cfg(feature = "postgres")]
@@ -21,6 +22,7 @@ use crate::{
     key::{InboxKey, Secret},
 };
 
+pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 #[cfg(feature = "testing")]
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
