@@ -30,10 +30,13 @@ impl<C: Send + 'static> Case<C> {
 
     /// The message was handled before: so was a dead letter, in a way, and what came under the same
     /// key may say something else.
-    pub(super) async fn duplicate<R>(&self, _: Earlier) -> Result<Admission<R>, BoxError> {
+    pub(super) async fn duplicate<R>(&self, earlier: Earlier) -> Result<Admission<R>, BoxError> {
         self.withdraw().await;
         match self.look_back().await {
             Ok(record) => {
+                if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
+                    self.config.ages.note(identity.consumer, age);
+                }
                 self.decided(Decision::Duplicate).await;
                 Ok(Admission::Duplicate(record))
             }

@@ -41,7 +41,8 @@ pub trait PoisonStore: InboxStore {
     /// not counted.
     fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>>;
 
-    /// Removes what was counted, inside the transaction that handled the message.
+    /// Removes what was counted, and a dead letter of it, inside the transaction that handled the
+    /// message: a letter that was requeued ends with the commit that handles it, and not later.
     fn forget_attempts<'a>(
         &'a self,
         connection: &'a mut Self::Connection,

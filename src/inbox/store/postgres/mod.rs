@@ -1,10 +1,13 @@
 //! The inbox in PostgreSQL 13 or newer.
 
+mod admin;
+mod ages;
 mod claim;
 mod error;
 mod lease;
 mod poison;
 mod record;
+mod redelivery;
 mod register;
 mod statement;
 mod sweep;
@@ -15,9 +18,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    Attempts, Begun, BoxTx, Burial, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Failure,
-    Grant, InboxStore, LeaseClaimed, LeaseRequest, PoisonStore, Record, RecordStore, StoreMeta,
-    SweepStore, Swept,
+    Attempts, Begun, BoxTx, Burial, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges,
+    Failure, Grant, InboxStore, LeaseClaimed, LeaseRequest, LetterId, PoisonStore, Record,
+    RecordStore, RedeliveryStore, StoreMeta, SweepStore, Swept, TakenLetter,
 };
 use crate::{
     error::StoreError,
@@ -84,12 +87,13 @@ pub struct PgStore {
     pool: PgPool,
     prepared: bool,
     clock: Option<Clock>,
+    ages: DuplicateAges,
 }
 
 impl PgStore {
     /// Uses a pool. Does not connect, and does not migrate.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, prepared: true, clock: None }
+        Self { pool, prepared: true, clock: None, ages: DuplicateAges::default() }
     }
 
     /// Whether sessions keep claims, leases and their ends as prepared statements. Defaults to `true`.
@@ -124,6 +128,16 @@ impl PgStore {
     /// The pool.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Says of what kind an error of a statement of your own is, as the store does of its own; what
+    /// was being done goes in front.
+    ///
+    /// For handlers that return a [`StoreError`], so that a server that is away, a disk that is full
+    /// or a conflict between transactions reads the same wherever it comes up. A table that is
+    /// missing is [`Other`](crate::error::StoreErrorKind::Other) here, because it is yours.
+    pub fn classify(error: sqlx::Error, context: &str) -> StoreError {
+        error::classify_foreign(error, context)
     }
 
     /// Seconds since 2020-01-01 where a test has its own clock.
@@ -170,6 +184,10 @@ impl InboxStore for PgStore {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
+    }
+
+    fn duplicate_ages(&self) -> DuplicateAges {
+        self.ages.clone()
     }
 }
 
@@ -277,6 +295,38 @@ impl SweepStore for PgStore {
     ) -> BoxFuture<'static, Result<Swept, StoreError>> {
         let store = self.clone();
         Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { ages::write(&store).await })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl RedeliveryStore for PgStore {
+    fn take_letter(
+        &self,
+        consumer: Arc<str>,
+        after: Option<Cursor>,
+        hold: Duration,
+    ) -> BoxFuture<'static, Result<Option<TakenLetter>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { redelivery::take(&store, &consumer, after, hold).await })
+    }
+
+    fn end_letter(&self, letter: LetterId) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { redelivery::end(&store, letter).await })
+    }
+
+    fn put_letter_back(
+        &self,
+        letter: LetterId,
+        pause: Duration,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { redelivery::put_back(&store, letter, pause).await })
     }
 }
 

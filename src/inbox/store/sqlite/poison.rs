@@ -71,6 +71,7 @@ pub(super) async fn forget_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&mut *connection, consumer, key).await.map_err(failed)?;
     forget_in(connection, consumer, key).await.map_err(failed)
 }
 
@@ -79,6 +80,7 @@ pub(super) async fn drop_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&store.pool, consumer, key).await.map_err(failed)?;
     forget_in(&store.pool, consumer, key).await.map_err(failed)
 }
 
@@ -91,7 +93,8 @@ pub(super) async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, St
     else {
         return Box::new(tx).rollback().await.map(|()| false);
     };
-    take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+    let until = now.after(window);
+    take(tx.connection_mut(), consumer, key, until).await.map_err(failed)?;
     sqlx::query(include_str!("sql/forget_lease.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
@@ -112,6 +115,7 @@ pub(super) async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, St
         .bind(attempts.finished)
         .bind(first_at.unwrap_or(now.floor()))
         .bind(now.floor())
+        .bind(until)
         .bind(reason)
         .bind(payload)
         .execute(tx.connection_mut())
@@ -135,7 +139,20 @@ pub(super) async fn buried(
     Ok(found.map(|(started, finished)| Attempts::new(started, finished)))
 }
 
-async fn forget_in<'c>(
+pub(super) async fn forget_letter<'c>(
+    executor: impl SqliteExecutor<'c>,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/forget_letter.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().to_vec())
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn forget_in<'c>(
     executor: impl SqliteExecutor<'c>,
     consumer: ConsumerId,
     key: InboxKey,
