@@ -28,6 +28,12 @@ impl SqliteSchema {
             up: include_str!("../../migrations/sqlite/0002_records.up.sql"),
             down: include_str!("../../migrations/sqlite/0002_records.down.sql"),
         },
+        Step {
+            version: 3,
+            description: "batch",
+            up: include_str!("../../migrations/sqlite/0003_batch.up.sql"),
+            down: include_str!("../../migrations/sqlite/0003_batch.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

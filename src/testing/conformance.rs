@@ -3,6 +3,10 @@
 //! [`conformance!`](crate::conformance) makes a test of each. A function panics where the fact does
 //! not hold.
 
+mod batch;
+mod poison;
+mod records;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -29,6 +33,10 @@ use crate::{
     key::{InboxKey, Secret, Xxh64Zeroed},
     testing::Harness,
 };
+
+pub use batch::*;
+pub use poison::*;
+pub use records::*;
 
 /// Makes one test of every fact in [`testing::conformance`](crate::testing::conformance).
 ///

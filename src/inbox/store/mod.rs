@@ -2,6 +2,7 @@
 
 mod admin;
 mod ages;
+mod batch;
 mod clock;
 mod poison;
 #[cfg(feature = "postgres")]
@@ -31,6 +32,7 @@ pub use admin::{
     RecordSummary, Requeued, UnknownClaimState,
 };
 pub use ages::{AgeCount, DuplicateAges};
+pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 #[cfg(feature = "testing")]
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]

@@ -94,7 +94,7 @@ fn earlier(error: &sqlx::Error) -> Earlier {
     }
 }
 
-async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
+pub(super) async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
     let connection = store
         .pool
         .acquire()

@@ -9,6 +9,10 @@ use crate::{
 pub(super) const DUPLICATE: &str = "TI001";
 pub(super) const IN_FLIGHT: &str = "TI002";
 
+/// SQLSTATEs of `tower_inbox.tell_batch` and `tower_inbox.contend_batch`.
+pub(super) const PART_OF_BATCH: &str = "TI003";
+pub(super) const NONE_OF_BATCH: &str = "TI004";
+
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";
@@ -37,6 +41,8 @@ fn kind(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
         SERIALIZATION_FAILURE | DEADLOCK | LOCK_NOT_AVAILABLE | "53300" | "57014" => {
             StoreErrorKind::Busy
         }
+        // out of shared memory: the lock table is full
+        "53200" => StoreErrorKind::Busy,
         // not in a read-write transaction, insufficient privilege
         "25006" | "42501" => StoreErrorKind::ReadOnly,
         "53100" => StoreErrorKind::Full,

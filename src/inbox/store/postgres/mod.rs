@@ -2,10 +2,12 @@
 
 mod admin;
 mod ages;
+mod batch;
 mod claim;
 mod error;
 mod lease;
 mod poison;
+mod prepared;
 mod record;
 mod redelivery;
 mod register;
@@ -18,9 +20,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    Attempts, Begun, BoxTx, Burial, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges,
-    Failure, Grant, InboxStore, LeaseClaimed, LeaseRequest, LetterId, PoisonStore, Record,
-    RecordStore, RedeliveryStore, StoreMeta, SweepStore, Swept, TakenLetter,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges, Grant, InboxStore,
+    LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -192,96 +193,6 @@ impl InboxStore for PgStore {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl RecordStore for PgStore {
-    fn keep<'a>(
-        &'a self,
-        connection: &'a mut PgConnection,
-        consumer: ConsumerId,
-        key: InboxKey,
-        record: Record,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(record::keep(connection, consumer, key, record))
-    }
-
-    fn complete_with(
-        &self,
-        grant: Grant,
-        window: Window,
-        record: Record,
-    ) -> BoxFuture<'static, Result<bool, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { record::complete_with(&store, grant, window, record).await })
-    }
-
-    fn kept(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { record::kept(&store, consumer, key).await })
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl PoisonStore for PgStore {
-    fn begin_attempt(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::begin_attempt(&store, consumer, key).await })
-    }
-
-    fn withdraw_attempt(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::withdraw_attempt(&store, consumer, key).await })
-    }
-
-    fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::fail_attempt(&store, failure).await })
-    }
-
-    fn forget_attempts<'a>(
-        &'a self,
-        connection: &'a mut PgConnection,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(poison::forget_attempts(connection, consumer, key))
-    }
-
-    fn drop_attempts(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::drop_attempts(&store, consumer, key).await })
-    }
-
-    fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::bury(&store, burial).await })
-    }
-
-    fn buried(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { poison::buried(&store, consumer, key).await })
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
 impl SweepStore for PgStore {
     fn begin_round(&self, every: Duration) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
@@ -300,33 +211,6 @@ impl SweepStore for PgStore {
     fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
         let store = self.clone();
         Box::pin(async move { ages::write(&store).await })
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl RedeliveryStore for PgStore {
-    fn take_letter(
-        &self,
-        consumer: Arc<str>,
-        after: Option<Cursor>,
-        hold: Duration,
-    ) -> BoxFuture<'static, Result<Option<TakenLetter>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { redelivery::take(&store, &consumer, after, hold).await })
-    }
-
-    fn end_letter(&self, letter: LetterId) -> BoxFuture<'static, Result<(), StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { redelivery::end(&store, letter).await })
-    }
-
-    fn put_letter_back(
-        &self,
-        letter: LetterId,
-        pause: Duration,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { redelivery::put_back(&store, letter, pause).await })
     }
 }
 

@@ -4,11 +4,70 @@ use uuid::Uuid;
 use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
     error::StoreError,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure},
+    hook::BoxFuture,
+    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, PoisonStore},
     key::InboxKey,
 };
 
-pub(super) async fn begin_attempt(
+#[deny(clippy::missing_trait_methods)]
+impl PoisonStore for PgStore {
+    fn begin_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_attempt(&store, consumer, key).await })
+    }
+
+    fn withdraw_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { withdraw_attempt(&store, consumer, key).await })
+    }
+
+    fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { fail_attempt(&store, failure).await })
+    }
+
+    fn forget_attempts<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(forget_attempts(connection, consumer, key))
+    }
+
+    fn drop_attempts(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { drop_attempts(&store, consumer, key).await })
+    }
+
+    fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { bury(&store, burial).await })
+    }
+
+    fn buried(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { buried(&store, consumer, key).await })
+    }
+}
+
+async fn begin_attempt(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -28,7 +87,7 @@ pub(super) async fn begin_attempt(
     })
 }
 
-pub(super) async fn withdraw_attempt(
+async fn withdraw_attempt(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -42,10 +101,7 @@ pub(super) async fn withdraw_attempt(
         .map_err(failed)
 }
 
-pub(super) async fn fail_attempt(
-    store: &PgStore,
-    failure: Failure,
-) -> Result<Attempts, StoreError> {
+async fn fail_attempt(store: &PgStore, failure: Failure) -> Result<Attempts, StoreError> {
     Statement::new(include_str!("sql/fail_attempt.sql"))
         .value(failure.consumer.get())
         .value(failure.key)
@@ -58,7 +114,7 @@ pub(super) async fn fail_attempt(
         .map_err(failed)
 }
 
-pub(super) async fn forget_attempts(
+async fn forget_attempts(
     connection: &mut PgConnection,
     consumer: ConsumerId,
     key: InboxKey,
@@ -75,7 +131,7 @@ pub(super) async fn forget_attempts(
         .map_err(failed)
 }
 
-pub(super) async fn drop_attempts(
+async fn drop_attempts(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -89,7 +145,7 @@ pub(super) async fn drop_attempts(
         .map_err(failed)
 }
 
-pub(super) async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreError> {
+async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreError> {
     Statement::new(include_str!("sql/bury.sql"))
         .value(burial.consumer.get())
         .value(burial.key)
@@ -106,7 +162,7 @@ pub(super) async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreE
         .map_err(|error| classify(error, "could not put a message among the dead letters"))
 }
 
-pub(super) async fn buried(
+async fn buried(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,

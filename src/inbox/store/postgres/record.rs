@@ -4,14 +4,47 @@ use uuid::Uuid;
 use super::{PgStore, claim, error::classify, lease::settle_in, statement::Statement};
 use crate::{
     error::StoreError,
+    hook::BoxFuture,
     inbox::{
         Window,
-        store::{ConsumerId, Deed, Grant, Record},
+        store::{ConsumerId, Deed, Grant, Record, RecordStore},
     },
     key::{Fingerprint, InboxKey},
 };
 
-pub(super) async fn keep(
+#[deny(clippy::missing_trait_methods)]
+impl RecordStore for PgStore {
+    fn keep<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        consumer: ConsumerId,
+        key: InboxKey,
+        record: Record,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(keep(connection, consumer, key, record))
+    }
+
+    fn complete_with(
+        &self,
+        grant: Grant,
+        window: Window,
+        record: Record,
+    ) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { complete_with(&store, grant, window, record).await })
+    }
+
+    fn kept(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { kept(&store, consumer, key).await })
+    }
+}
+
+async fn keep(
     connection: &mut PgConnection,
     consumer: ConsumerId,
     key: InboxKey,
@@ -31,7 +64,7 @@ pub(super) async fn keep(
         .map_err(|error| classify(error, "could not keep the record of a message"))
 }
 
-pub(super) async fn complete_with(
+async fn complete_with(
     store: &PgStore,
     grant: Grant,
     window: Window,
@@ -48,7 +81,7 @@ pub(super) async fn complete_with(
     Ok(true)
 }
 
-pub(super) async fn kept(
+async fn kept(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,

@@ -8,11 +8,70 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, OpenTx},
+    hook::BoxFuture,
+    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, OpenTx, PoisonStore},
     key::InboxKey,
 };
 
-pub(super) async fn begin_attempt(
+#[deny(clippy::missing_trait_methods)]
+impl PoisonStore for SqliteStore {
+    fn begin_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_attempt(&store, consumer, key).await })
+    }
+
+    fn withdraw_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { withdraw_attempt(&store, consumer, key).await })
+    }
+
+    fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { fail_attempt(&store, failure).await })
+    }
+
+    fn forget_attempts<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(forget_attempts(connection, consumer, key))
+    }
+
+    fn drop_attempts(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { drop_attempts(&store, consumer, key).await })
+    }
+
+    fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { bury(&store, burial).await })
+    }
+
+    fn buried(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { buried(&store, consumer, key).await })
+    }
+}
+
+async fn begin_attempt(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -36,7 +95,7 @@ pub(super) async fn begin_attempt(
     }
 }
 
-pub(super) async fn withdraw_attempt(
+async fn withdraw_attempt(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -50,10 +109,7 @@ pub(super) async fn withdraw_attempt(
         .map_err(failed)
 }
 
-pub(super) async fn fail_attempt(
-    store: &SqliteStore,
-    failure: Failure,
-) -> Result<Attempts, StoreError> {
+async fn fail_attempt(store: &SqliteStore, failure: Failure) -> Result<Attempts, StoreError> {
     let (started, finished) = sqlx::query_as(include_str!("sql/fail_attempt.sql"))
         .bind(failure.consumer.get())
         .bind(failure.key.as_bytes().as_slice())
@@ -66,7 +122,7 @@ pub(super) async fn fail_attempt(
     Ok(Attempts::new(started, finished))
 }
 
-pub(super) async fn forget_attempts(
+async fn forget_attempts(
     connection: &mut SqliteConnection,
     consumer: ConsumerId,
     key: InboxKey,
@@ -75,7 +131,7 @@ pub(super) async fn forget_attempts(
     forget_in(connection, consumer, key).await.map_err(failed)
 }
 
-pub(super) async fn drop_attempts(
+async fn drop_attempts(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
@@ -84,7 +140,7 @@ pub(super) async fn drop_attempts(
     forget_in(&store.pool, consumer, key).await.map_err(failed)
 }
 
-pub(super) async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
+async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
     let failed = |error| classify(error, "could not put a message among the dead letters");
     let Burial { consumer, key, window, attempts, reason, payload } = burial;
     let mut tx = tx::begin(store).await?;
@@ -125,7 +181,7 @@ pub(super) async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, St
     Ok(true)
 }
 
-pub(super) async fn buried(
+async fn buried(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,

@@ -3,14 +3,47 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, error::classify, lease::settle_in, tx};
 use crate::{
     error::{StoreError, StoreErrorKind},
+    hook::BoxFuture,
     inbox::{
         Window,
-        store::{ConsumerId, Deed, Grant, OpenTx, Record},
+        store::{ConsumerId, Deed, Grant, OpenTx, Record, RecordStore},
     },
     key::{Fingerprint, InboxKey},
 };
 
-pub(super) async fn keep(
+#[deny(clippy::missing_trait_methods)]
+impl RecordStore for SqliteStore {
+    fn keep<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        consumer: ConsumerId,
+        key: InboxKey,
+        record: Record,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(keep(connection, consumer, key, record))
+    }
+
+    fn complete_with(
+        &self,
+        grant: Grant,
+        window: Window,
+        record: Record,
+    ) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { complete_with(&store, grant, window, record).await })
+    }
+
+    fn kept(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { kept(&store, consumer, key).await })
+    }
+}
+
+async fn keep(
     connection: &mut SqliteConnection,
     consumer: ConsumerId,
     key: InboxKey,
@@ -27,7 +60,7 @@ pub(super) async fn keep(
         .map_err(|error| classify(error, "could not keep the record of a message"))
 }
 
-pub(super) async fn complete_with(
+async fn complete_with(
     store: &SqliteStore,
     grant: Grant,
     window: Window,
@@ -45,7 +78,7 @@ pub(super) async fn complete_with(
     Ok(true)
 }
 
-pub(super) async fn kept(
+async fn kept(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,

@@ -1,14 +1,42 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{SqliteStore, admin::key_of, error::classify};
 use crate::{
     error::StoreError,
-    inbox::store::{ConsumerId, Cursor, LetterId, TakenLetter, admin::place},
+    hook::BoxFuture,
+    inbox::store::{ConsumerId, Cursor, LetterId, RedeliveryStore, TakenLetter, admin::place},
 };
 
-pub(super) async fn take(
+#[deny(clippy::missing_trait_methods)]
+impl RedeliveryStore for SqliteStore {
+    fn take_letter(
+        &self,
+        consumer: Arc<str>,
+        after: Option<Cursor>,
+        hold: Duration,
+    ) -> BoxFuture<'static, Result<Option<TakenLetter>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { take(&store, &consumer, after, hold).await })
+    }
+
+    fn end_letter(&self, letter: LetterId) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { end(&store, letter).await })
+    }
+
+    fn put_letter_back(
+        &self,
+        letter: LetterId,
+        pause: Duration,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { put_back(&store, letter, pause).await })
+    }
+}
+
+async fn take(
     store: &SqliteStore,
     consumer: &str,
     after: Option<Cursor>,
@@ -28,7 +56,7 @@ pub(super) async fn take(
         .map_err(failed)
 }
 
-pub(super) async fn end(store: &SqliteStore, letter: LetterId) -> Result<(), StoreError> {
+async fn end(store: &SqliteStore, letter: LetterId) -> Result<(), StoreError> {
     sqlx::query(include_str!("sql/end_letter.sql"))
         .bind(letter.consumer.get())
         .bind(letter.key.as_bytes().as_slice())
@@ -39,7 +67,7 @@ pub(super) async fn end(store: &SqliteStore, letter: LetterId) -> Result<(), Sto
         .map_err(|error| classify(error, "could not end a requeued letter"))
 }
 
-pub(super) async fn put_back(
+async fn put_back(
     store: &SqliteStore,
     letter: LetterId,
     pause: Duration,
