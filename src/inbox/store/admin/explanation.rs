@@ -19,6 +19,9 @@ pub struct Explanation {
     pub key: InboxKey,
     /// How long the consumer recognises a message now.
     pub window: Duration,
+    /// The key that the consumer's way of making keys gives to [`key::probe`](crate::key::probe): with
+    /// another way, this is another message's key.
+    pub key_probe: InboxKey,
     /// What a delivery would find.
     pub state: KeyState,
     /// Leases that were given out and not completed since the message was handled the last time.
@@ -35,11 +38,18 @@ pub struct Explanation {
 
 impl Explanation {
     /// Explains a message of which nothing is known but its state; for stores.
-    pub const fn new(consumer: Arc<str>, key: InboxKey, window: Duration, state: KeyState) -> Self {
+    pub const fn new(
+        consumer: Arc<str>,
+        key: InboxKey,
+        window: Duration,
+        key_probe: InboxKey,
+        state: KeyState,
+    ) -> Self {
         Self {
             consumer,
             key,
             window,
+            key_probe,
             state,
             leases: 0,
             attempts: None,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, OpenTx, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore},
     key::InboxKey,
 };
 
@@ -65,7 +65,7 @@ impl PoisonStore for SqliteStore {
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
         let store = self.clone();
         Box::pin(async move { buried(&store, consumer, key).await })
     }
@@ -185,14 +185,18 @@ async fn buried(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
-) -> Result<Option<Attempts>, StoreError> {
-    let found: Option<(u32, u32)> = sqlx::query_as(include_str!("sql/buried.sql"))
+) -> Result<Buried, StoreError> {
+    let found: Option<(u32, u32, bool)> = sqlx::query_as(include_str!("sql/buried.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .fetch_optional(&store.pool)
         .await
         .map_err(|error| classify(error, "could not look a dead letter up"))?;
-    Ok(found.map(|(started, finished)| Attempts::new(started, finished)))
+    Ok(match found {
+        None => Buried::No,
+        Some((.., true)) => Buried::Freed,
+        Some((started, finished, false)) => Buried::Dead(Attempts::new(started, finished)),
+    })
 }
 
 pub(super) async fn forget_letter<'c>(

@@ -7,7 +7,7 @@ use super::{
         error::{LOCK_NOT_AVAILABLE, classify},
         statement::Statement,
     },
-    look::{find, letter_query, letter_row, seen, seen_query},
+    look::{Found, find, letter_query, letter_row, seen, seen_query},
 };
 use crate::{
     error::StoreError,
@@ -22,7 +22,7 @@ pub(super) async fn forget(
     intervention: &Intervention,
 ) -> Result<Forgotten, StoreError> {
     let failed = |error| classify(error, "could not forget the message");
-    let (consumer, window) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
     let Some(mut tx) = lock(store, consumer, intervention).await? else {
         return Ok(Forgotten::InTransaction);
     };
@@ -43,7 +43,7 @@ pub(super) async fn requeue(
     intervention: &Intervention,
 ) -> Result<Requeued, StoreError> {
     let failed = |error| classify(error, "could not requeue the dead letter");
-    let (consumer, window) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
     let Some(mut tx) = lock(store, consumer, intervention).await? else {
         return Ok(Requeued::InFlight);
     };
@@ -74,7 +74,7 @@ pub(super) async fn discard(
     intervention: &Intervention,
 ) -> Result<Discarded, StoreError> {
     let failed = |error| classify(error, "could not discard the dead letter");
-    let (consumer, _) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, .. } = find(store, &intervention.consumer).await?;
     let mut tx = begin(store).await?;
     let row = letter_query(consumer, intervention.key)
         .fetch_optional_in(tx.connection_mut())

@@ -43,7 +43,7 @@ pub(super) async fn claims(
     paging: &Paging,
 ) -> Result<Page<ClaimSummary>, StoreError> {
     let failed = |error| classify(error, "could not list the claims");
-    let (consumer, window) = find(store, &filter.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &filter.consumer).await?;
     let after = paging.after.as_ref().map(place::key).transpose()?;
     let rows = Statement::new(include_str!("sql/claims.sql"))
         .value(consumer.get())
@@ -79,11 +79,11 @@ pub(super) async fn explain(
     key: InboxKey,
 ) -> Result<Explanation, StoreError> {
     let failed = |error| classify(error, "could not explain the message");
-    let (id, window) = find(store, &consumer).await?;
+    let Found { id, window, probe } = find(store, &consumer).await?;
     let row = seen_query(store, id, key).fetch_one(&store.pool).await.map_err(failed)?;
     let state = seen(&row, window).map_err(failed)?.state();
     let window = Duration::from_secs(window.cast_unsigned());
-    let mut explanation = Explanation::new(Arc::clone(&consumer), key, window, state);
+    let mut explanation = Explanation::new(Arc::clone(&consumer), key, window, probe, state);
     beside(&row, &mut explanation).map_err(failed)?;
     explanation.letter = letter_of(store, id, key).await?.map(|letter| letter.summary);
     let filter = AuditFilter::default().consumer(consumer).key(key);
@@ -124,7 +124,7 @@ pub(super) async fn letter(
     consumer: &str,
     key: InboxKey,
 ) -> Result<Option<DeadLetter>, StoreError> {
-    let (id, _) = find(store, consumer).await?;
+    let Found { id, .. } = find(store, consumer).await?;
     letter_of(store, id, key).await
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn audit(
 
 pub(super) async fn ages(store: &PgStore, consumer: &str) -> Result<AgeHistogram, StoreError> {
     let failed = |error| classify(error, "could not read the ages of duplicates");
-    let (id, _) = find(store, consumer).await?;
+    let Found { id, .. } = find(store, consumer).await?;
     let rows = Statement::new(include_str!("sql/ages.sql"))
         .value(id.get())
         .fetch_all(&store.pool)
@@ -174,8 +174,15 @@ pub(super) async fn ages(store: &PgStore, consumer: &str) -> Result<AgeHistogram
     Ok(AgeHistogram::new(counts.map_err(failed)?))
 }
 
-/// The number of a consumer and its window in seconds.
-pub(super) async fn find(store: &PgStore, consumer: &str) -> Result<(ConsumerId, i64), StoreError> {
+/// What is registered of a consumer.
+pub(super) struct Found {
+    pub(super) id: ConsumerId,
+    /// In seconds.
+    pub(super) window: i64,
+    pub(super) probe: InboxKey,
+}
+
+pub(super) async fn find(store: &PgStore, consumer: &str) -> Result<Found, StoreError> {
     let failed = |error| classify(error, &format!("could not look the consumer {consumer:?} up"));
     let row = Statement::new(include_str!("../sql/consumer.sql"))
         .value(consumer)
@@ -183,8 +190,10 @@ pub(super) async fn find(store: &PgStore, consumer: &str) -> Result<(ConsumerId,
         .await
         .map_err(failed)?
         .ok_or_else(|| StoreError::unknown_consumer(consumer))?;
+    let probe: Uuid = row.try_get(1).map_err(failed)?;
     let window: i32 = row.try_get(2).map_err(failed)?;
-    Ok((ConsumerId::new(row.try_get(0).map_err(failed)?), window.into()))
+    let id = ConsumerId::new(row.try_get(0).map_err(failed)?);
+    Ok(Found { id, window: window.into(), probe: probe.into() })
 }
 
 pub(super) fn seen_query(store: &PgStore, consumer: ConsumerId, key: InboxKey) -> Statement {

@@ -7,7 +7,7 @@ use super::{
         poison::{forget_in, forget_letter},
         tx::{self, SqliteTx},
     },
-    look::{find, letter_of, seen, seen_row},
+    look::{Found, find, letter_of, seen, seen_row},
 };
 use crate::{
     error::StoreError,
@@ -22,7 +22,7 @@ pub(super) async fn forget(
     intervention: &Intervention,
 ) -> Result<Forgotten, StoreError> {
     let failed = |error| classify(error, "could not forget the message");
-    let (consumer, window) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     let seen = look(&mut tx, consumer, window, now, intervention).await.map_err(failed)?;
@@ -40,7 +40,7 @@ pub(super) async fn requeue(
     intervention: &Intervention,
 ) -> Result<Requeued, StoreError> {
     let failed = |error| classify(error, "could not requeue the dead letter");
-    let (consumer, window) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     let seen = look(&mut tx, consumer, window, now, intervention).await.map_err(failed)?;
@@ -70,7 +70,7 @@ pub(super) async fn discard(
     intervention: &Intervention,
 ) -> Result<Discarded, StoreError> {
     let failed = |error| classify(error, "could not discard the dead letter");
-    let (consumer, _) = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, .. } = find(store, &intervention.consumer).await?;
     let mut tx = tx::begin(store).await?;
     let Some(letter) = letter_of(tx.connection_mut(), consumer, intervention.key).await? else {
         return Box::new(tx).rollback().await.map(|()| Discarded::NotThere);

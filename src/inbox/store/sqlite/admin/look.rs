@@ -45,7 +45,7 @@ pub(super) async fn claims(
     paging: &Paging,
 ) -> Result<Page<ClaimSummary>, StoreError> {
     let failed = |error| classify(error, "could not list the claims");
-    let (consumer, window) = find(store, &filter.consumer).await?;
+    let Found { id: consumer, window, .. } = find(store, &filter.consumer).await?;
     let now = store.now().floor();
     let after = paging.after.as_ref().map(place::key).transpose()?;
     // No key is shorter than an empty one.
@@ -81,11 +81,11 @@ pub(super) async fn explain(
     key: InboxKey,
 ) -> Result<Explanation, StoreError> {
     let failed = |error| classify(error, "could not explain the message");
-    let (id, window) = find(store, &consumer).await?;
+    let Found { id, window, probe } = find(store, &consumer).await?;
     let row = seen_row(&store.pool, id, key).await.map_err(failed)?;
     let state = seen(&row, window, store.now()).map_err(failed)?.state();
     let window = Duration::from_secs(window.cast_unsigned());
-    let mut explanation = Explanation::new(Arc::clone(&consumer), key, window, state);
+    let mut explanation = Explanation::new(Arc::clone(&consumer), key, window, probe, state);
     beside(&row, &mut explanation).map_err(failed)?;
     explanation.letter = letter_of(&store.pool, id, key).await?.map(|letter| letter.summary);
     let filter = AuditFilter::default().consumer(consumer).key(key);
@@ -126,7 +126,7 @@ pub(super) async fn letter(
     consumer: &str,
     key: InboxKey,
 ) -> Result<Option<DeadLetter>, StoreError> {
-    let (id, _) = find(store, consumer).await?;
+    let Found { id, .. } = find(store, consumer).await?;
     letter_of(&store.pool, id, key).await
 }
 
@@ -163,7 +163,7 @@ pub(super) async fn audit(
 
 pub(super) async fn ages(store: &SqliteStore, consumer: &str) -> Result<AgeHistogram, StoreError> {
     let failed = |error| classify(error, "could not read the ages of duplicates");
-    let (id, _) = find(store, consumer).await?;
+    let Found { id, .. } = find(store, consumer).await?;
     let counts: Vec<(u32, i64)> = sqlx::query_as(include_str!("sql/ages.sql"))
         .bind(id.get())
         .fetch_all(&store.pool)
@@ -172,11 +172,15 @@ pub(super) async fn ages(store: &SqliteStore, consumer: &str) -> Result<AgeHisto
     Ok(AgeHistogram::new(counts.into_iter().map(|(bucket, seen)| (bucket, seen.cast_unsigned()))))
 }
 
-/// The number of a consumer and its window in seconds.
-pub(super) async fn find(
-    store: &SqliteStore,
-    consumer: &str,
-) -> Result<(ConsumerId, i64), StoreError> {
+/// What is registered of a consumer.
+pub(super) struct Found {
+    pub(super) id: ConsumerId,
+    /// In seconds.
+    pub(super) window: i64,
+    pub(super) probe: InboxKey,
+}
+
+pub(super) async fn find(store: &SqliteStore, consumer: &str) -> Result<Found, StoreError> {
     let failed = |error| classify(error, &format!("could not look the consumer {consumer:?} up"));
     let row = sqlx::query(include_str!("../sql/consumer.sql"))
         .bind(consumer)
@@ -185,7 +189,8 @@ pub(super) async fn find(
         .map_err(failed)?
         .ok_or_else(|| StoreError::unknown_consumer(consumer))?;
     let id = ConsumerId::new(row.try_get(0).map_err(failed)?);
-    Ok((id, row.try_get(2).map_err(failed)?))
+    let window = row.try_get(2).map_err(failed)?;
+    Ok(Found { id, window, probe: key_of(&row, 1).map_err(failed)? })
 }
 
 pub(super) async fn seen_row<'c>(
