@@ -15,12 +15,26 @@ impl PgSchema {
     ///
     /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
     /// the whole script with `tower-inbox migrate --print`.
-    pub const STEPS: &[Step] = &[Step {
-        version: 1,
-        description: "inbox",
-        up: include_str!("../../migrations/postgres/0001_inbox.up.sql"),
-        down: include_str!("../../migrations/postgres/0001_inbox.down.sql"),
-    }];
+    pub const STEPS: &[Step] = &[
+        Step {
+            version: 1,
+            description: "inbox",
+            up: include_str!("../../migrations/postgres/0001_inbox.up.sql"),
+            down: include_str!("../../migrations/postgres/0001_inbox.down.sql"),
+        },
+        Step {
+            version: 2,
+            description: "records",
+            up: include_str!("../../migrations/postgres/0002_records.up.sql"),
+            down: include_str!("../../migrations/postgres/0002_records.down.sql"),
+        },
+        Step {
+            version: 3,
+            description: "batch",
+            up: include_str!("../../migrations/postgres/0003_batch.up.sql"),
+            down: include_str!("../../migrations/postgres/0003_batch.down.sql"),
+        },
+    ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
         Self { pool, classify }

@@ -1,9 +1,11 @@
-use sqlx::Row;
+use std::time::Duration;
+
+use sqlx::{PgConnection, Row};
 
 use super::{PgStore, claim::lock_id, error, statement::Statement};
 use crate::{
     error::StoreError,
-    inbox::store::{Deed, Grant, LeaseClaimed, LeaseRequest},
+    inbox::store::{Deed, Earlier, Grant, LeaseClaimed, LeaseRequest},
 };
 
 pub(super) async fn lease(
@@ -32,27 +34,55 @@ pub(super) async fn lease(
                 attempt.cast_unsigned(),
             ))
         }
-        1 => LeaseClaimed::Duplicate,
+        1 => {
+            // Null where the window was changed.
+            let age: Option<i64> = row.try_get(1).map_err(classify)?;
+            let age = age.and_then(|seconds| u64::try_from(seconds).ok());
+            LeaseClaimed::Duplicate(age.map_or_else(Earlier::unknown, |seconds| {
+                Earlier::ago(Duration::from_secs(seconds))
+            }))
+        }
         _ => LeaseClaimed::InFlight,
     })
 }
 
 pub(super) async fn settle(store: &PgStore, grant: Grant, deed: Deed) -> Result<bool, StoreError> {
-    let classify = |error| error::classify(error, "could not settle the lease");
+    settlement(store, grant, deed)
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+/// The same inside a transaction.
+pub(super) async fn settle_in(
+    store: &PgStore,
+    connection: &mut PgConnection,
+    grant: Grant,
+    deed: Deed,
+) -> Result<bool, StoreError> {
+    settlement(store, grant, deed)
+        .fetch_in(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+fn settlement(store: &PgStore, grant: Grant, deed: Deed) -> Statement {
     let (deed, seconds) = match deed {
         Deed::Complete(window) => ("complete", window.as_secs()),
         Deed::Release => ("release", 0),
         Deed::Extend(lease) => ("extend", lease.as_secs()),
     };
-    let row = Statement::new(include_str!("sql/settle.sql"))
+    Statement::new(include_str!("sql/settle.sql"))
         .value(deed)
         .value(grant.consumer.get())
         .value(grant.key)
         .value(grant.token)
         .value(seconds.cast_signed())
         .value(store.now())
-        .fetch_often(store)
-        .await
-        .map_err(classify)?;
-    row.try_get(0).map_err(classify)
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    error::classify(error, "could not settle the lease")
 }

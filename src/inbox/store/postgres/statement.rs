@@ -1,4 +1,7 @@
-use sqlx::{AssertSqlSafe, PgPool, postgres::PgQueryResult, postgres::PgRow};
+use sqlx::{
+    AssertSqlSafe, PgConnection, PgPool,
+    postgres::{PgQueryResult, PgRow},
+};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
@@ -40,6 +43,31 @@ impl Statement {
 
     pub(super) async fn fetch_one(&self, pool: &PgPool) -> Result<PgRow, sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(pool).await
+    }
+
+    pub(super) async fn fetch_all(&self, pool: &PgPool) -> Result<Vec<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_all(pool).await
+    }
+
+    pub(super) async fn execute_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<PgQueryResult, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(connection).await
+    }
+
+    pub(super) async fn fetch_optional_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_optional(connection).await
+    }
+
+    pub(super) async fn fetch_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<PgRow, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(connection).await
     }
 
     pub(super) async fn fetch_optional(&self, pool: &PgPool) -> Result<Option<PgRow>, sqlx::Error> {
@@ -131,6 +159,12 @@ impl From<InboxKey> for Value {
     }
 }
 
+impl From<Option<InboxKey>> for Value {
+    fn from(key: Option<InboxKey>) -> Self {
+        key.map_or_else(|| Self { sql: "null".into(), kind: "uuid" }, Self::from)
+    }
+}
+
 impl From<Option<f64>> for Value {
     fn from(number: Option<f64>) -> Self {
         Self { sql: number.map_or("null".into(), |number| number.to_string()), kind: "float8" }
@@ -140,9 +174,31 @@ impl From<Option<f64>> for Value {
 impl From<&str> for Value {
     /// Hexadecimal, so that no setting of the session changes what a quote or a backslash means.
     fn from(text: &str) -> Self {
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(text.as_bytes());
         Self { sql: format!("convert_from(decode('{hex}','hex'),'UTF8')"), kind: "text" }
     }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or_else(|| Self { sql: "null".into(), kind: "text" }, Self::from)
+    }
+}
+
+impl From<Option<&[u8]>> for Value {
+    fn from(bytes: Option<&[u8]>) -> Self {
+        let sql = bytes.map_or("null".into(), |bytes| format!("decode('{}','hex')", hex(bytes)));
+        Self { sql, kind: "bytea" }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is a digit");
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+        text
+    })
 }
 
 #[cfg(test)]
