@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use sqlx::{PgConnection, postgres::PgPoolOptions};
 use tower_inbox::{
@@ -40,7 +43,7 @@ pub async fn billing() -> Result<InboxLayer<PgStore>, BoxError> {
 ///
 /// # Errors
 ///
-/// The database's. Whatever was written until then is rolled back.
+/// Of the database, or of the card. Whatever was written until then is rolled back.
 pub async fn book(received: Received<OrderPlaced, PgConnection>) -> Result<(), BoxError> {
     let (order, mut tx) = received.into_parts();
     sqlx::query("insert into booking (order_id, cents) values ($1, $2)")
@@ -49,14 +52,29 @@ pub async fn book(received: Received<OrderPlaced, PgConnection>) -> Result<(), B
         .execute(&mut *tx)
         .await?;
     println!("order {}: handling", order.order_id);
-    // A slow handler, for whoever wants to kill it half-way.
+    charge().await
+}
+
+/// Something that takes its time and fails now and then, for whoever wants to see what happens when
+/// a handler is killed half-way or gives up after it has written.
+async fn charge() -> Result<(), BoxError> {
+    static CALLS: AtomicU64 = AtomicU64::new(1);
+
     tokio::time::sleep(Duration::from_millis(setting("HANDLER_MILLISECONDS", 0)?)).await;
-    Ok(())
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    match call.checked_rem(setting("HANDLER_FAILS_EVERY", 0)?) {
+        Some(0) => Err("the card was not charged".into()),
+        _ => Ok(()),
+    }
 }
 
 // Under a lock, because consumers that start at the same moment would collide.
 const CREATE_BOOKING: &str = "
     begin;
     select pg_advisory_xact_lock(hashtext('booking'));
-    create table if not exists booking (order_id bigint not null, cents bigint not null);
+    create table if not exists booking (
+        id bigint generated always as identity,
+        order_id bigint not null,
+        cents bigint not null
+    );
     commit";

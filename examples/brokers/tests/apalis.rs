@@ -2,11 +2,11 @@
 
 mod support;
 
-use support::{Example, ORDERS, wait_until};
+use support::{Example, wait_until};
 
 #[test]
 fn each_order_is_booked_once_although_workers_are_killed() {
-    let example = Example::new(env!("CARGO_BIN_EXE_apalis")).set("APALIS_HEARTBEAT", "1");
+    let example = Example::new(env!("CARGO_BIN_EXE_apalis"), 300).set("APALIS_HEARTBEAT", "1");
     example.publish();
 
     let mut consumers = [example.consumer(), example.consumer()];
@@ -14,7 +14,7 @@ fn each_order_is_booked_once_although_workers_are_killed() {
         consumers[kill % 2].kill_inside_a_handler();
     }
 
-    example.wait_for_bookings(ORDERS);
+    example.wait_until_all_are_booked();
     // The last duplicates too.
     wait_until("all jobs are done", || {
         example.psql("select count(*) from apalis.jobs where status <> 'Done'").unwrap() == "0"

@@ -2,14 +2,16 @@
 
 mod support;
 
-use support::{Example, ORDERS, wait_until};
+use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPublishOptions};
+use support::{Example, wait_until};
 use tower_inbox_servers::RabbitServer;
 
 #[test]
 fn each_order_is_booked_once_although_consumers_and_server_are_killed() {
     let mut server = RabbitServer::start().unwrap();
-    let example = Example::new(env!("CARGO_BIN_EXE_rabbitmq")).set("AMQP_URL", server.url());
+    let example = Example::new(env!("CARGO_BIN_EXE_rabbitmq"), 300).set("AMQP_URL", server.url());
     example.publish();
+    publish_unreadable(&server);
 
     let mut consumers = [example.consumer(), example.consumer()];
     for kill in 0..4 {
@@ -21,11 +23,25 @@ fn each_order_is_booked_once_although_consumers_and_server_are_killed() {
         consumers[kill % 2].kill_inside_a_handler();
     }
 
-    example.wait_for_bookings(ORDERS);
-    // The last duplicates too, and without anything that was given up as poison.
+    example.wait_until_all_are_booked();
+    // The last duplicates too; nothing was given up but the unreadable message.
     wait_until("all is acknowledged", || {
         let queues = server.ctl(&["list_queues", "name", "messages"]).unwrap();
-        queues.contains("orders\t0") && queues.contains("orders.dead\t0")
+        queues.contains("orders\t0") && queues.contains("orders.dead\t1")
     });
     example.assert_each_booked_once(&consumers);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn publish_unreadable(server: &RabbitServer) {
+    let properties = ConnectionProperties::default();
+    let connection = Connection::connect(&server.url(), properties).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let persistent = BasicProperties::default().with_delivery_mode(2);
+    let options = BasicPublishOptions::default();
+    channel
+        .basic_publish("".into(), "orders".into(), options, b"not an order", persistent)
+        .await
+        .unwrap();
+    connection.close(200, "done".into()).await.unwrap();
 }

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Needs a topic `orders`, or a broker that creates topics. A process handles one message at a time;
-//! start as many as there are partitions.
+//! start as many as there are partitions. `KAFKA_INSTANCE` is the name that a process keeps when it is
+//! started again, another one for each: its partitions then wait for it, for `KAFKA_SESSION` seconds.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, env, time::Duration};
 
 use rdkafka::{
     ClientConfig, Message,
@@ -43,8 +44,14 @@ async fn publish(client: &ClientConfig, count: u32) -> Result<(), BoxError> {
 
 async fn consume(mut client: ClientConfig) -> Result<Infallible, BoxError> {
     let inbox = ServiceBuilder::new().layer(billing().await?).service_fn(book);
+    let session: u32 = setting("KAFKA_SESSION", 45)?;
+    if let Ok(instance) = env::var("KAFKA_INSTANCE") {
+        client.set("group.instance.id", instance);
+    }
     let consumer: StreamConsumer = client
         .set("group.id", "billing")
+        .set("session.timeout.ms", (1000 * session).to_string())
+        .set("heartbeat.interval.ms", (1000 * session / 5).to_string())
         .set("auto.offset.reset", "earliest")
         // What is committed every few seconds is what was stored below, and not what was fetched.
         .set("enable.auto.offset.store", "false")
@@ -53,6 +60,8 @@ async fn consume(mut client: ClientConfig) -> Result<Infallible, BoxError> {
     loop {
         let message = match consumer.recv().await {
             Ok(message) => message,
+            // Such as another process of the same instance.
+            Err(error) if consumer.client().fatal_error().is_some() => return Err(error.into()),
             // The client reconnects by itself.
             Err(error) => {
                 eprintln!("kafka: {error}");
