@@ -5,12 +5,12 @@ use tokio::sync::OnceCell;
 use super::{
     Window,
     poison::Poison,
-    store::{ConsumerId, InboxStore, RecordStore},
+    store::{ConsumerId, DuplicateAges, InboxStore, RecordStore},
 };
 use crate::{
     error::StoreError,
     hook::CommitHook,
-    key::{Canonical, InboxKey, KeyEncoder, KeyHasher, Secret, Xxh64Keyed},
+    key::{Canonical, InboxKey, KeyHasher, Secret, Xxh64Keyed, probe},
 };
 
 /// What happens to a message whose key is absent: every chosen field is none.
@@ -36,6 +36,8 @@ pub(super) struct Config<C> {
     pub(super) records: Option<Arc<dyn RecordStore<Connection = C>>>,
     /// Who counts attempts, if anybody does.
     pub(super) poison: Option<Poison<C>>,
+    /// Where the store has the ages of duplicates counted.
+    pub(super) ages: DuplicateAges,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
@@ -50,7 +52,7 @@ pub(super) struct Registration {
 }
 
 impl<C: Send + 'static> Config<C> {
-    pub(super) fn new(consumer: Arc<str>) -> Self {
+    pub(super) fn new(consumer: Arc<str>, ages: DuplicateAges) -> Self {
         Self {
             consumer,
             window: Window::default(),
@@ -58,6 +60,7 @@ impl<C: Send + 'static> Config<C> {
             hooks: Vec::new(),
             records: None,
             poison: None,
+            ages,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
             registration: Arc::default(),
@@ -72,7 +75,7 @@ impl<C: Send + 'static> Config<C> {
         let register = || async {
             let meta = store.meta().await?;
             let secret = self.secret.unwrap_or(meta.secret);
-            let probe = self.hasher.key(probe().as_bytes(), &secret);
+            let probe = probe(&*self.hasher, &secret);
             let consumer = store.register(Arc::clone(&self.consumer), self.window, probe).await?;
             Ok(Registration { consumer, secret })
         };
@@ -84,13 +87,6 @@ impl<C: Send + 'static> Config<C> {
     }
 }
 
-/// A fixed message: its key tells two ways of making keys apart.
-fn probe() -> Canonical {
-    let mut encoder = KeyEncoder::new("tower-inbox");
-    encoder.field("probe").field(&1);
-    encoder.finish()
-}
-
 impl<C> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
@@ -100,6 +96,7 @@ impl<C> Clone for Config<C> {
             hooks: self.hooks.clone(),
             records: self.records.clone(),
             poison: self.poison.clone(),
+            ages: self.ages.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
             registration: Arc::clone(&self.registration),

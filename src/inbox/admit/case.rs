@@ -7,7 +7,7 @@ use crate::{
     inbox::{
         DeadLettered, InFlight, KeyReused, LeaseLost,
         config::Config,
-        store::{Earlier, Record},
+        store::{Buried, Earlier, Record},
     },
 };
 
@@ -30,15 +30,20 @@ impl<C: Send + 'static> Case<C> {
 
     /// The message was handled before: so was a dead letter, in a way, and what came under the same
     /// key may say something else.
-    pub(super) async fn duplicate<R>(&self, _: Earlier) -> Result<Admission<R>, BoxError> {
+    pub(super) async fn duplicate<R>(&self, earlier: Earlier) -> Result<Admission<R>, BoxError> {
         self.withdraw().await;
         match self.look_back().await {
             Ok(record) => {
+                if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
+                    self.config.ages.note(identity.consumer, age);
+                }
                 self.decided(Decision::Duplicate).await;
                 Ok(Admission::Duplicate(record))
             }
             Err(error) => {
-                self.decided(decision(&error)).await;
+                let in_flight = error.is::<InFlight>();
+                let decision = if in_flight { Decision::InFlight } else { decision(&error) };
+                self.decided(decision).await;
                 Err(error)
             }
         }
@@ -105,10 +110,13 @@ impl<C: Send + 'static> Case<C> {
     async fn look_back(&self) -> Result<Option<Record>, BoxError> {
         let Some(identity) = &self.identity else { return Ok(None) };
         let Identity { consumer, key, fingerprint, .. } = *identity;
-        if let Some(poison) = &self.config.poison
-            && let Some(attempts) = poison.store.buried(consumer, key).await?
-        {
-            return Err(DeadLettered::new(attempts, None).into());
+        if let Some(poison) = &self.config.poison {
+            match poison.store.buried(consumer, key).await? {
+                Buried::No => {}
+                Buried::Dead(attempts) => return Err(DeadLettered::new(attempts, None).into()),
+                // Neither a duplicate nor dead: nobody has handled it.
+                Buried::Freed => return Err(InFlight::new().into()),
+            }
         }
         let Some(records) = &self.config.records else { return Ok(None) };
         let record = records.kept(consumer, key).await?;
