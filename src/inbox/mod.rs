@@ -5,6 +5,8 @@ mod config;
 mod ending;
 mod error;
 mod future;
+#[cfg(feature = "http")]
+pub mod http;
 mod key_source;
 mod layer;
 mod lease;
