@@ -7,8 +7,10 @@ use crate::{
     inbox::{
         DeadLettered, InFlight, KeyReused, LeaseLost,
         config::Config,
+        span,
         store::{Buried, Earlier, Record},
     },
+    telemetry,
 };
 
 /// One delivery on its way to a decision.
@@ -36,6 +38,7 @@ impl<C: Send + 'static> Case<C> {
             Ok(record) => {
                 if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
                     self.config.ages.note(identity.consumer, age);
+                    telemetry::duplicate_age(&self.delivery.consumer, age);
                 }
                 self.decided(Decision::Duplicate).await;
                 Ok(Admission::Duplicate(record))
@@ -100,7 +103,9 @@ impl<C: Send + 'static> Case<C> {
     }
 
     pub(super) async fn decided(&self, decision: Decision) {
-        tracing::trace!(consumer = %self.delivery.consumer, ?decision, "decided");
+        tracing::trace!(consumer = %self.delivery.consumer, decision = decision.as_str(), "decided");
+        span::decision(decision);
+        telemetry::decided(&self.delivery.consumer, decision);
         for hook in &self.config.hooks {
             hook.decided(&self.delivery, decision).await;
         }

@@ -5,7 +5,7 @@ use crate::{
     error::BoxError,
     hook::Decision,
     inbox::{
-        KeyAbsent, WithoutKey,
+        KeyAbsent, WithoutKey, span,
         store::{ConsumerId, InboxStore},
     },
     key::{Fingerprint, InboxKey},
@@ -41,6 +41,7 @@ impl<M, St: InboxStore> Ask<M, St> {
             return Ok((message, store, case));
         }
         let key = config.key(&canonical, &registration);
+        span::key(key);
         let identity = Identity { consumer: registration.consumer, key, fingerprint, payload };
         Ok((message, store, Case::new(config, Some(identity))))
     }
