@@ -242,14 +242,18 @@ impl<C: Send + 'static> Config<C> {
         self.decided(delivery, decision).await;
     }
 
-    async fn before_commit(&self, delivery: &Delivery, connection: &mut C) -> Result<(), BoxError> {
+    pub(super) async fn before_commit(
+        &self,
+        delivery: &Delivery,
+        connection: &mut C,
+    ) -> Result<(), BoxError> {
         for hook in &self.hooks {
             hook.before_commit(delivery, connection).await?;
         }
         Ok(())
     }
 
-    async fn decided(&self, delivery: &Delivery, decision: Decision) {
+    pub(super) async fn decided(&self, delivery: &Delivery, decision: Decision) {
         tracing::trace!(consumer = %delivery.consumer, ?decision, "decided");
         for hook in &self.hooks {
             hook.decided(delivery, decision).await;

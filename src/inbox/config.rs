@@ -4,6 +4,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
+    known::Known,
     store::{ConsumerId, InboxStore},
 };
 use crate::{
@@ -33,6 +34,7 @@ pub(super) struct Config<C> {
     pub(super) hooks: Vec<Arc<dyn CommitHook<C>>>,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
+    pub(super) known: Known,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
     /// registration depends on.
     pub(super) registration: Arc<OnceCell<Registration>>,
@@ -53,6 +55,7 @@ impl<C: Send + 'static> Config<C> {
             hooks: Vec::new(),
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
+            known: Known::default(),
             registration: Arc::default(),
         }
     }
@@ -93,6 +96,7 @@ impl<C> Clone for Config<C> {
             hooks: self.hooks.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
+            known: self.known.clone(),
             registration: Arc::clone(&self.registration),
         }
     }

@@ -1,12 +1,15 @@
 #![doc = include_str!("../docs/inbox.md")]
 
 mod admit;
+mod batch;
 mod config;
 mod error;
 mod future;
 mod key_source;
+mod known;
 mod layer;
 mod lease;
+mod memory;
 mod outcome;
 mod received;
 pub mod retention;
@@ -16,6 +19,7 @@ mod tx;
 mod window;
 
 pub use admit::{InLease, InTransaction, Mode};
+pub use batch::{BatchFuture, BatchInbox, BatchInboxLayer};
 pub use config::WithoutKey;
 pub use error::{InFlight, KeyAbsent, LeaseLost, TransactionNotReturned};
 pub use future::ResponseFuture;

@@ -1,0 +1,11 @@
+//! Many messages in one transaction, and each with its own outcome.
+
+mod future;
+mod handlers;
+mod layer;
+mod service;
+mod work;
+
+pub use future::BatchFuture;
+pub use layer::BatchInboxLayer;
+pub use service::BatchInbox;
