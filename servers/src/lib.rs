@@ -21,11 +21,16 @@
 //! cargo run -q -p tower-inbox-servers -- cargo test -p tower-inbox
 //! ```
 
+mod account;
 mod delay_proxy;
+mod directory;
+mod log;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod watchdog;
 
 pub use delay_proxy::DelayProxy;
+pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
 pub use postgres::{PostgresBuilder, PostgresServer};
 pub use watchdog::Watchdog;

@@ -5,7 +5,8 @@ use tokio::sync::OnceCell;
 use super::{
     Window,
     known::Known,
-    store::{ConsumerId, InboxStore},
+    poison::Poison,
+    store::{ConsumerId, InboxStore, RecordStore},
 };
 use crate::{
     error::StoreError,
@@ -32,6 +33,10 @@ pub(super) struct Config<C> {
     pub(super) window: Window,
     pub(super) without_key: WithoutKey,
     pub(super) hooks: Vec<Arc<dyn CommitHook<C>>>,
+    /// Where responses and fingerprints are kept, if they are.
+    pub(super) records: Option<Arc<dyn RecordStore<Connection = C>>>,
+    /// Who counts attempts, if anybody does.
+    pub(super) poison: Option<Poison<C>>,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
     pub(super) known: Known,
@@ -53,6 +58,8 @@ impl<C: Send + 'static> Config<C> {
             window: Window::default(),
             without_key: WithoutKey::default(),
             hooks: Vec::new(),
+            records: None,
+            poison: None,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
             known: Known::default(),
@@ -94,6 +101,8 @@ impl<C> Clone for Config<C> {
             window: self.window,
             without_key: self.without_key,
             hooks: self.hooks.clone(),
+            records: self.records.clone(),
+            poison: self.poison.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
             known: self.known.clone(),

@@ -7,7 +7,7 @@ use std::{
 use super::{
     InboxLayer, Window,
     memory::Memory,
-    store::{BatchStore, ConsumerId, InboxStore},
+    store::{BatchStore, ConsumerId, Earlier, InboxStore},
 };
 use crate::{error::StoreError, hook::BoxFuture, key::InboxKey};
 
@@ -68,46 +68,55 @@ pub(super) struct Known {
     read: Option<Arc<Read>>,
 }
 
-type Read = dyn Fn(ConsumerId, Vec<InboxKey>) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>
+type Read = dyn Fn(ConsumerId, Vec<InboxKey>) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>>
     + Send
     + Sync;
 
+/// How a message is known to be handled.
+#[derive(Clone, Copy)]
+pub(super) enum Sighting {
+    /// This process committed it.
+    Remembered(Earlier),
+    /// The store says so; a dead letter is handled in this sense, too.
+    Read(Earlier),
+}
+
 impl Known {
-    /// Whether a message is known to be handled.
-    pub(super) async fn handled(
+    /// Looks for one message.
+    pub(super) async fn look(
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> Result<bool, StoreError> {
-        if self.remembers(key) {
-            return Ok(true);
+    ) -> Result<Option<Sighting>, StoreError> {
+        if let Some(sighting) = self.recall(key) {
+            return Ok(Some(sighting));
         }
-        match &self.read {
-            Some(read) => Ok(read(consumer, vec![key]).await?.first() == Some(&true)),
-            None => Ok(false),
-        }
+        let Some(read) = &self.read else { return Ok(None) };
+        let found = read(consumer, vec![key]).await?;
+        Ok(found.into_iter().next().flatten().map(Sighting::Read))
     }
 
-    /// Which messages are known to be handled.
-    pub(super) async fn handled_of(
+    /// Looks for many, and reads all that are not remembered at once.
+    pub(super) async fn look_for_all(
         &self,
         consumer: ConsumerId,
         keys: &[InboxKey],
-    ) -> Result<Vec<bool>, StoreError> {
-        let mut handled: Vec<bool> = keys.iter().map(|key| self.remembers(*key)).collect();
-        let Some(read) = &self.read else { return Ok(handled) };
-        let (places, asked): (Vec<usize>, Vec<InboxKey>) = keys
+    ) -> Result<Vec<Option<Sighting>>, StoreError> {
+        let mut sightings: Vec<_> = keys.iter().map(|key| self.recall(*key)).collect();
+        let Some(read) = &self.read else { return Ok(sightings) };
+        let asked: Vec<InboxKey> = keys
             .iter()
-            .enumerate()
-            .filter(|(place, _)| !handled[*place])
-            .map(|(place, key)| (place, *key))
-            .unzip();
+            .zip(&sightings)
+            .filter(|(_, sighting)| sighting.is_none())
+            .map(|(key, _)| *key)
+            .collect();
         if !asked.is_empty() {
-            for (place, found) in places.into_iter().zip(read(consumer, asked).await?) {
-                handled[place] = found;
+            let unseen = sightings.iter_mut().filter(|sighting| sighting.is_none());
+            for (sighting, found) in unseen.zip(read(consumer, asked).await?) {
+                *sighting = found.map(Sighting::Read);
             }
         }
-        Ok(handled)
+        Ok(sightings)
     }
 
     /// Takes note of a message whose commit succeeded and whose claim was asked for at `since`.
@@ -117,8 +126,9 @@ impl Known {
         }
     }
 
-    fn remembers(&self, key: InboxKey) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.knows(key, Instant::now()))
+    fn recall(&self, key: InboxKey) -> Option<Sighting> {
+        let age = self.memory.as_ref()?.recall(key, Instant::now())?;
+        Some(Sighting::Remembered(Earlier::ago(Duration::from_secs(age.as_secs()))))
     }
 }
 

@@ -13,7 +13,13 @@ use crate::key::InboxKey;
 /// The clock is the process's monotonic one. A span begins when the claim was asked for, which is
 /// before the database began its window, so no entry outlives the claim it stands for.
 pub(super) struct Memory {
-    keys: Mutex<LruCache<InboxKey, Instant>>,
+    keys: Mutex<LruCache<InboxKey, Span>>,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    since: Instant,
+    until: Instant,
 }
 
 impl Memory {
@@ -21,23 +27,22 @@ impl Memory {
         Self { keys: Mutex::new(LruCache::new(capacity)) }
     }
 
-    /// Whether the key was committed and its time is not over.
-    pub(super) fn knows(&self, key: InboxKey, now: Instant) -> bool {
+    /// How long ago the key was claimed and then committed, if its time is not over.
+    pub(super) fn recall(&self, key: InboxKey, now: Instant) -> Option<Duration> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        match keys.get(&key) {
-            Some(until) if now < *until => true,
-            Some(_) => {
-                keys.remove(&key);
-                false
-            }
-            None => false,
+        let Span { since, until } = *keys.get(&key)?;
+        if now < until {
+            Some(now.saturating_duration_since(since))
+        } else {
+            keys.remove(&key);
+            None
         }
     }
 
     /// Keeps a key that was committed, for a time that began at `since`.
     pub(super) fn learn(&self, key: InboxKey, since: Instant, ttl: Duration) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(key, since + ttl);
+        keys.insert(key, Span { since, until: since + ttl });
     }
 }
 
@@ -54,12 +59,14 @@ mod tests {
     #[test]
     fn what_was_committed_is_known_until_its_time_is_over() {
         let (memory, start) = (Memory::new(2), Instant::now());
-        assert!(!memory.knows(key(1), start));
+        assert_eq!(memory.recall(key(1), start), None);
         memory.learn(key(1), start, TTL);
-        assert!(memory.knows(key(1), start));
-        assert!(memory.knows(key(1), start + TTL - Duration::from_nanos(1)));
-        assert!(!memory.knows(key(1), start + TTL));
-        assert!(!memory.knows(key(1), start), "it was forgotten for good");
+        let last = TTL - Duration::from_nanos(1);
+        for age in [Duration::ZERO, last] {
+            assert_eq!(memory.recall(key(1), start + age), Some(age));
+        }
+        assert_eq!(memory.recall(key(1), start + TTL), None);
+        assert_eq!(memory.recall(key(1), start), None, "it was forgotten for good");
     }
 
     #[test]
@@ -68,18 +75,19 @@ mod tests {
         for number in [1, 2] {
             memory.learn(key(number), now, TTL);
         }
-        assert!(memory.knows(key(1), now));
+        assert!(memory.recall(key(1), now).is_some());
         memory.learn(key(3), now, TTL);
-        assert_eq!([1, 2, 3].map(|number| memory.knows(key(number), now)), [true, false, true]);
+        let known = [1, 2, 3].map(|number| memory.recall(key(number), now).is_some());
+        assert_eq!(known, [true, false, true]);
     }
 
     #[test]
     fn a_claim_that_took_long_is_known_for_less() {
         let (memory, asked) = (Memory::new(2), Instant::now());
-        let committed = asked + TTL / 2;
         memory.learn(key(1), asked, TTL);
-        assert!(memory.knows(key(1), committed));
-        assert!(!memory.knows(key(1), committed + TTL / 2));
+        let committed = asked + TTL / 2;
+        assert_eq!(memory.recall(key(1), committed), Some(TTL / 2));
+        assert_eq!(memory.recall(key(1), committed + TTL / 2), None);
     }
 
     fn key(number: u8) -> InboxKey {

@@ -3,6 +3,7 @@
 mod admit;
 mod batch;
 mod config;
+mod ending;
 mod error;
 mod future;
 mod key_source;
@@ -11,7 +12,9 @@ mod layer;
 mod lease;
 mod memory;
 mod outcome;
+mod poison;
 mod received;
+pub mod replay;
 pub mod retention;
 mod service;
 pub mod store;
@@ -21,12 +24,17 @@ mod window;
 pub use admit::{InLease, InTransaction, Mode};
 pub use batch::{BatchFuture, BatchInbox, BatchInboxLayer};
 pub use config::WithoutKey;
-pub use error::{InFlight, KeyAbsent, LeaseLost, TransactionNotReturned};
+pub use ending::{Ending, Plain};
+pub use error::{
+    DeadLettered, InFlight, KeyAbsent, KeyReused, LeaseLost, ResponseTooLarge,
+    TransactionNotReturned,
+};
 pub use future::ResponseFuture;
-pub use key_source::{ByEncoder, ByFields, Derived, KeySource};
+pub use key_source::{ByEncoder, ByFields, Derived, KeySource, WithFingerprint, WithPayload};
 pub use layer::InboxLayer;
 pub use lease::Lease;
 pub use outcome::Outcome;
+pub use poison::DeadLetterPolicy;
 pub use received::{Leased, Received};
 pub use service::Inbox;
 #[cfg(feature = "postgres")]

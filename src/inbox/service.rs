@@ -8,8 +8,9 @@ use tower_service::Service;
 
 use super::{
     KeySource, Outcome, ResponseFuture,
-    admit::{Ask, InTransaction, Mode},
+    admit::{Ask, InTransaction, Marks, Mode},
     config::Config,
+    ending::{Ending, Plain},
     key_source::Derived,
     store::InboxStore,
 };
@@ -44,6 +45,33 @@ impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
     }
 }
 
+impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
+    /// Starts a delivery, whichever way its end is told.
+    pub(super) fn deliver<M, E>(
+        &mut self,
+        message: M,
+        ending: E,
+    ) -> ResponseFuture<S, X::Request, E>
+    where
+        K: KeySource<M>,
+        X: Mode<M, St>,
+        S: Service<X::Request> + Clone,
+        E: Ending<S::Response>,
+    {
+        // The service that was polled ready is the one that is called; the clone stays behind and
+        // has to be polled first.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let ask = Ask {
+            marks: Marks::of(&message, &self.source, &self.config),
+            message,
+            config: Arc::clone(&self.config),
+            store: Arc::clone(&self.store),
+        };
+        ResponseFuture::new(self.mode.admit(ask), inner, ending)
+    }
+}
+
 impl<M, S, St, K, X> Service<M> for Inbox<S, St, K, X>
 where
     St: InboxStore,
@@ -61,17 +89,7 @@ where
     }
 
     fn call(&mut self, message: M) -> Self::Future {
-        // The service that was polled ready is the one that is called; the clone stays behind and
-        // has to be polled first.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
-        let ask = Ask {
-            canonical: self.source.canonical(&message),
-            message,
-            config: Arc::clone(&self.config),
-            store: Arc::clone(&self.store),
-        };
-        ResponseFuture::new(self.mode.admit(ask), inner)
+        self.deliver(message, Plain::default())
     }
 }
 

@@ -23,10 +23,16 @@ impl SqliteSchema {
             down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
         },
         Step {
-            version: 4,
+            version: 2,
+            description: "records",
+            up: include_str!("../../migrations/sqlite/0002_records.up.sql"),
+            down: include_str!("../../migrations/sqlite/0002_records.down.sql"),
+        },
+        Step {
+            version: 3,
             description: "batch",
-            up: include_str!("../../migrations/sqlite/0004_batch.up.sql"),
-            down: include_str!("../../migrations/sqlite/0004_batch.down.sql"),
+            up: include_str!("../../migrations/sqlite/0003_batch.up.sql"),
+            down: include_str!("../../migrations/sqlite/0003_batch.down.sql"),
         },
     ];
 
@@ -41,22 +47,22 @@ impl SqliteSchema {
     ///
     /// Each step is one transaction; dropping the future leaves whole steps.
     pub async fn up(&self) -> Result<(), StoreError> {
-        let mut found = self.version().await?;
+        let mut before = self.version().await?;
         loop {
             let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
             let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
             drop(connection);
             let Err(error) = ran else { return Ok(()) };
-            // SQLite has no lock that makes two migrators take turns. The one that came second
-            // failed because the other took a step, which is what it wanted; there may be more.
-            let now = self.version().await?;
-            if now == Some(VERSION) {
+            // SQLite has no lock that makes two migrators take turns. The one that comes second
+            // fails because a step is done already, which is what it wanted, and goes on from there.
+            let after = self.version().await?;
+            if after == Some(VERSION) {
                 return Ok(());
             }
-            if now == found {
+            if after <= before {
                 return Err(failed(error, self.classify));
             }
-            found = now;
+            before = after;
         }
     }
 

@@ -1,12 +1,13 @@
 //! A private PostgreSQL server.
 
-mod account;
 mod builder;
-mod directory;
-mod log;
 mod programs;
+mod psql;
 mod server;
 mod url;
 
 pub use builder::PostgresBuilder;
+pub(crate) use programs::find_programs;
+pub(crate) use psql::Psql;
 pub use server::PostgresServer;
+pub(crate) use url::percent_encode;

@@ -1,8 +1,6 @@
 use std::{
-    env,
-    ffi::OsStr,
     io,
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -12,10 +10,12 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    PostgresBuilder, account::Account, directory::create_directory, log::Log,
-    programs::find_programs, url::percent_encode,
+    PostgresBuilder,
+    programs::find_programs,
+    psql::{Psql, without_pg_variables},
+    url::percent_encode,
 };
-use crate::{Watchdog, port::free_port};
+use crate::{Watchdog, account::Account, directory::create_directory, log::Log, port::free_port};
 
 /// A private PostgreSQL server with a data directory of its own.
 ///
@@ -25,6 +25,7 @@ use crate::{Watchdog, port::free_port};
 #[derive(Debug)]
 pub struct PostgresServer {
     programs: PathBuf,
+    psql: Psql,
     account: Account,
     settings: Vec<(String, String)>,
     port: u16,
@@ -52,11 +53,12 @@ impl PostgresServer {
 
     pub(super) fn create(durable: bool, settings: Vec<(String, String)>) -> io::Result<Self> {
         let programs = find_programs()?;
-        let directory = create_directory()?;
+        let directory = create_directory("tower-inbox-pg-")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
         let mut server = Self {
+            psql: Psql::new(&programs),
             programs,
             account,
             settings,
@@ -107,21 +109,7 @@ impl PostgresServer {
     ///
     /// When `psql` fails; the error holds what it printed.
     pub fn psql(&self, url: &str, sql: &str) -> io::Result<String> {
-        let output = without_pg_variables(Command::new(self.programs.join("psql")))
-            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
-            .args(["--set=ON_ERROR_STOP=1", "--dbname", url, "--command", sql])
-            .stdin(Stdio::null())
-            .output()?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-        } else {
-            let printed = String::from_utf8_lossy(&output.stderr);
-            Err(io::Error::other(format!(
-                "psql failed ({}): {}",
-                output.status,
-                printed.trim_end()
-            )))
-        }
+        self.psql.lines(url, sql)
     }
 
     /// Stops the server as a crash would: no checkpoint, no goodbye to clients.
@@ -262,16 +250,6 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         let _ = self.stop_immediate();
     }
-}
-
-/// Variables such as `PGOPTIONS` or `PGHOST` speak of the user's own server.
-fn without_pg_variables(mut command: Command) -> Command {
-    for (name, _) in env::vars_os() {
-        if OsStr::as_bytes(&name).starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// What the watchdog does to the directory `$1`. The server deletes `postmaster.pid` at its end.

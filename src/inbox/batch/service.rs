@@ -13,6 +13,7 @@ use crate::{
     error::BoxError,
     inbox::{
         Derived, KeySource, Outcome, Received,
+        admit::Marks,
         config::Config,
         store::{BatchStore, InboxStore},
     },
@@ -70,7 +71,8 @@ where
         // first.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        let canonicals = messages.iter().map(|message| self.source.canonical(message)).collect();
+        let marks =
+            messages.iter().map(|message| Marks::of(message, &self.source, &self.config)).collect();
         let work = Work::new(
             Arc::clone(&self.store),
             Arc::clone(&self.config),
@@ -79,7 +81,7 @@ where
             self.wait,
         );
         let limit = self.limit;
-        BatchFuture::new(async move { Ok(work.run(canonicals, limit).await) })
+        BatchFuture::new(async move { Ok(work.run(marks, limit).await) })
     }
 }
 

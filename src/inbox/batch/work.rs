@@ -2,7 +2,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     num::NonZeroUsize,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tower_service::Service;
@@ -10,13 +10,17 @@ use tower_service::Service;
 use super::handlers::Handlers;
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
-    hook::{Decision, Delivery},
+    hook::Decision,
     inbox::{
-        InFlight, InboxTx, KeyAbsent, Outcome, Received, TransactionNotReturned, WithoutKey,
+        DeadLettered, InboxTx, KeyReused, Outcome, Received, TransactionNotReturned,
+        admit::{Admission, Case, Marks},
         config::{Config, Registration},
-        store::{BatchClaim, BatchStore, BoxTx, Claim, Claimed, ConsumerId, KeyClaimed},
+        store::{
+            BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
+            KeyClaimed,
+        },
     },
-    key::{Canonical, InboxKey},
+    key::InboxKey,
 };
 
 /// One batch on its way: each message is decided once, and the outcomes are complete at the end.
@@ -30,17 +34,22 @@ pub(super) struct Work<M, St: BatchStore, S> {
     outcomes: Vec<Option<Result<Outcome<()>, BoxError>>>,
 }
 
-/// A message that is not decided yet; without a key it goes through unclaimed.
-#[derive(Clone, Copy)]
-struct Item {
+/// A message that is not decided yet.
+struct Item<C> {
     place: usize,
-    key: Option<InboxKey>,
+    case: Case<C>,
+}
+
+/// One that equals a message before it, at the place `first`.
+struct Twin<C> {
+    item: Item<C>,
+    first: usize,
 }
 
 /// Why a transaction did not commit, as far as the next step depends on it.
 enum Failed {
     /// Nothing of it took effect. By itself, each message may fare better.
-    RolledBack(BoxError),
+    RolledBack { error: BoxError, succeeded: bool },
     /// The handler kept the transaction, which still holds the claims.
     NotReturned,
     /// The connection broke during the commit.
@@ -69,24 +78,25 @@ where
     /// Decides about all messages, in transactions of at most `limit` of them.
     pub(super) async fn run(
         mut self,
-        canonicals: Vec<Canonical>,
+        marks: Vec<Marks>,
         limit: NonZeroUsize,
     ) -> Vec<Result<Outcome<()>, BoxError>> {
-        if canonicals.is_empty() {
-            return Vec::new();
-        }
-        match self.config.register(&*self.store).await {
-            Ok(registration) => {
-                let (mut items, twins) = self.identify(&canonicals, &registration).await;
-                self.recognise(&mut items, registration.consumer).await;
-                for part in items.chunks(limit.get()) {
-                    self.handle(part, registration.consumer).await;
+        if !marks.is_empty() {
+            match self.config.register(&*self.store).await {
+                Ok(registration) => {
+                    let (items, twins) = self.identify(marks, &registration).await;
+                    let mut items = self.recognise(items, registration.consumer).await.into_iter();
+                    while !items.as_slice().is_empty() {
+                        let part = items.by_ref().take(limit.get()).collect();
+                        self.handle(part, registration.consumer).await;
+                    }
+                    self.follow(twins).await;
                 }
-                self.follow(&twins).await;
-            }
-            Err(error) => {
-                for place in 0..canonicals.len() {
-                    self.fail(Item { place, key: None }, error.clone()).await;
+                Err(error) => {
+                    for place in 0..marks.len() {
+                        let case = Case::new(Arc::clone(&self.config), None);
+                        self.fail(&Item { place, case }, error.clone()).await;
+                    }
                 }
             }
         }
@@ -94,162 +104,171 @@ where
         self.outcomes.into_iter().map(decided).collect()
     }
 
-    /// Makes the keys. Of messages that are the same, the first goes on, and the others come back with
-    /// the place of the first.
+    /// Makes the keys, and tells the first of equal messages from the others.
     async fn identify(
         &mut self,
-        canonicals: &[Canonical],
+        marks: Vec<Marks>,
         registration: &Registration,
-    ) -> (Vec<Item>, Vec<(Item, usize)>) {
-        let (mut items, mut twins) = (Vec::with_capacity(canonicals.len()), Vec::new());
-        let mut firsts = HashMap::with_capacity(canonicals.len());
-        for (place, canonical) in canonicals.iter().enumerate() {
-            let mut item = Item { place, key: None };
-            if !canonical.is_absent() {
-                let key = self.config.key(canonical, registration);
-                item.key = Some(key);
-                match firsts.entry(key) {
-                    Entry::Occupied(first) => twins.push((item, *first.get())),
-                    Entry::Vacant(vacant) => {
-                        vacant.insert(place);
-                        items.push(item);
+    ) -> (Vec<Item<St::Connection>>, Vec<Twin<St::Connection>>) {
+        let (mut items, mut twins) = (Vec::with_capacity(marks.len()), Vec::new());
+        let mut firsts = HashMap::with_capacity(marks.len());
+        for (place, marks) in marks.into_iter().enumerate() {
+            match Case::open(Arc::clone(&self.config), registration, marks).await {
+                Ok(case) => {
+                    let item = Item { place, case };
+                    match item.key().map(|key| firsts.entry(key)) {
+                        Some(Entry::Occupied(first)) => {
+                            twins.push(Twin { item, first: *first.get() });
+                        }
+                        Some(Entry::Vacant(vacant)) => {
+                            vacant.insert(place);
+                            items.push(item);
+                        }
+                        None => items.push(item),
                     }
                 }
-            } else if self.config.without_key == WithoutKey::Reject {
-                let rejected = Err(KeyAbsent::new().into());
-                self.decide(item, rejected, Decision::Rejected).await;
-            } else {
-                items.push(item);
+                Err(error) => self.decide(place, Err(error)),
             }
         }
         (items, twins)
     }
 
-    /// Takes out what is known to be handled without a claim.
-    async fn recognise(&mut self, items: &mut Vec<Item>, consumer: ConsumerId) {
-        let keys: Vec<InboxKey> = items.iter().filter_map(|item| item.key).collect();
-        let known = match self.config.known.handled_of(consumer, &keys).await {
-            Ok(known) => known,
+    /// Answers what is known to be handled without a claim, and returns the rest.
+    async fn recognise(
+        &mut self,
+        items: Vec<Item<St::Connection>>,
+        consumer: ConsumerId,
+    ) -> Vec<Item<St::Connection>> {
+        let keys: Vec<InboxKey> = items.iter().filter_map(Item::key).collect();
+        let sightings = match self.config.known.look_for_all(consumer, &keys).await {
+            Ok(sightings) => sightings,
             Err(error) => {
-                for item in items.drain(..) {
-                    self.fail(item, error.clone()).await;
-                }
-                return;
+                self.fail_all(&items, &error).await;
+                return Vec::new();
             }
         };
-        let mut known = known.into_iter();
-        for item in std::mem::take(items) {
-            if item.key.is_some() && known.next() == Some(true) {
-                self.decide(item, Ok(Outcome::Duplicate), Decision::Duplicate).await;
-            } else {
-                items.push(item);
+        let mut sightings = sightings.into_iter();
+        let mut rest = Vec::with_capacity(items.len());
+        for item in items {
+            match item.key().and_then(|_| sightings.next().flatten()) {
+                Some(sighting) => {
+                    let seen = item.case.seen(sighting).await;
+                    self.answer(item.place, seen);
+                }
+                None => rest.push(item),
             }
         }
+        rest
     }
 
     /// Handles what is new of a part, in one transaction if that succeeds, and else one by one.
-    async fn handle(&mut self, part: &[Item], consumer: ConsumerId) {
-        if let [item] = part {
-            return self.handle_one(*item, consumer).await;
-        }
+    async fn handle(&mut self, part: Vec<Item<St::Connection>>, consumer: ConsumerId) {
         // Before the claims: a handler that is not ready is not waited for with a transaction open.
-        if self.handlers.make_ready().await.is_err() {
-            // Each message gets an error of its own.
-            return self.handle_each(part, consumer).await;
+        // If it never will be, each message gets an error of its own.
+        if part.len() == 1 || self.handlers.make_ready().await.is_err() {
+            return self.handle_each(part).await;
         }
-        let since = Instant::now();
-        let (won, tx) = match self.claim(part, consumer).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                for item in part {
-                    self.fail(*item, error.clone()).await;
-                }
-                return;
-            }
-        };
-        let Some(tx) = tx else { return };
+        let Some((won, tx)) = self.claim(part, consumer).await else { return };
         match self.attempt(&won, tx).await {
-            Err(Failed::RolledBack(error)) if won.len() > 1 => {
-                let (consumer_name, messages) = (&*self.config.consumer, won.len());
+            Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
                 tracing::debug!(
-                    consumer = consumer_name, messages, %error,
-                    "a batch was rolled back; handling its messages one by one"
+                    consumer = %self.config.consumer,
+                    messages = won.len(),
+                    error = &*error as &dyn std::error::Error,
+                    "the batch was rolled back, and its messages are handled one by one"
                 );
-                self.handle_each(&won, consumer).await;
+                self.handle_each(won).await;
             }
-            attempt => self.conclude(&won, since, attempt).await,
+            attempt => self.conclude(won, attempt).await,
         }
     }
 
-    async fn handle_each(&mut self, items: &[Item], consumer: ConsumerId) {
+    async fn handle_each(&mut self, items: Vec<Item<St::Connection>>) {
         for item in items {
-            self.handle_one(*item, consumer).await;
+            self.handle_one(item).await;
         }
     }
 
     /// Handles one message in a transaction of its own.
-    async fn handle_one(&mut self, item: Item, consumer: ConsumerId) {
+    async fn handle_one(&mut self, mut item: Item<St::Connection>) {
         if let Err(error) = self.handlers.make_ready().await {
-            return self.fail(item, error).await;
+            item.case.decided(Decision::Failed).await;
+            return self.decide(item.place, Err(error));
         }
-        let since = Instant::now();
-        let claimed = match item.key {
+        if let Some(answer) = item.case.begin().await {
+            return self.answer(item.place, answer);
+        }
+        let claimed = match &item.case.identity {
             None => self.store.begin().await.map(Claimed::Won),
-            Some(key) => {
+            Some(identity) => {
+                let (consumer, key) = (identity.consumer, identity.key);
                 let claim = Claim::new(consumer, key, self.config.window, self.wait);
                 self.store.claim(claim).await
             }
         };
         match claimed {
             Ok(Claimed::Won(tx)) => {
-                let attempt = self.attempt(&[item], tx).await;
-                self.conclude(&[item], since, attempt).await;
+                let won = vec![item];
+                let attempt = self.attempt(&won, tx).await;
+                self.conclude(won, attempt).await;
             }
-            Ok(Claimed::Duplicate) => self.answer(item, KeyClaimed::Duplicate).await,
-            Ok(Claimed::InFlight) => self.answer(item, KeyClaimed::InFlight).await,
-            Err(error) => self.fail(item, error).await,
+            Ok(Claimed::Duplicate(earlier)) => {
+                let answer = item.case.duplicate(earlier).await;
+                self.answer(item.place, answer);
+            }
+            Ok(Claimed::InFlight) => {
+                let answer = item.case.in_flight().await;
+                self.answer(item.place, answer);
+            }
+            Err(error) => self.fail(&item, error).await,
         }
     }
 
-    /// Claims a part; decides what is not won, and returns the rest with its transaction.
+    /// Claims a part; answers what is not won, and returns the rest with its transaction.
     async fn claim(
         &mut self,
-        part: &[Item],
+        part: Vec<Item<St::Connection>>,
         consumer: ConsumerId,
-    ) -> Result<(Vec<Item>, Option<BoxTx<St::Connection>>), StoreError> {
-        let keys: Vec<InboxKey> = part.iter().filter_map(|item| item.key).collect();
+    ) -> Option<(Vec<Item<St::Connection>>, BoxTx<St::Connection>)> {
+        let keys: Vec<InboxKey> = part.iter().filter_map(Item::key).collect();
         let keyless = keys.len() < part.len();
-        let (answers, tx) = if keys.is_empty() {
-            (Vec::new(), None)
-        } else {
-            let claim = BatchClaim::new(consumer, keys, self.config.window, self.wait);
-            let claimed = self.store.claim_batch(claim).await?;
-            (claimed.answers, claimed.tx)
-        };
-        let tx = match tx {
-            None if keyless => Some(self.store.begin().await?),
-            tx => tx,
+        let claim = BatchClaim::new(consumer, keys, self.config.window, self.wait);
+        let (answers, tx) = match claim_or_begin(&*self.store, claim, keyless).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                self.fail_all(&part, &error).await;
+                return None;
+            }
         };
         let mut answers = answers.into_iter();
         let mut won = Vec::with_capacity(part.len());
         for item in part {
-            let answer = match item.key {
-                Some(_) => answers.next().expect("a store answers every key"),
+            let answer = match item.key() {
+                Some(_) => answers.next().expect("a store answers for every key"),
                 None => KeyClaimed::Won,
             };
-            match answer {
-                KeyClaimed::Won => won.push(*item),
-                answer => self.answer(*item, answer).await,
-            }
+            let answer = match answer {
+                KeyClaimed::Won => {
+                    won.push(item);
+                    continue;
+                }
+                KeyClaimed::Duplicate(earlier) => item.case.duplicate(earlier).await,
+                KeyClaimed::InFlight => item.case.in_flight().await,
+            };
+            self.answer(item.place, answer);
         }
-        Ok((won, tx))
+        tx.map(|tx| (won, tx))
     }
 
     /// Calls the handler, and ends the transaction as it says.
-    async fn attempt(&mut self, won: &[Item], tx: BoxTx<St::Connection>) -> Result<(), Failed> {
+    async fn attempt(
+        &mut self,
+        won: &[Item<St::Connection>],
+        tx: BoxTx<St::Connection>,
+    ) -> Result<(), Failed> {
         let (messages, key) = match won {
             // Nobody will need it again.
-            [item] => (self.messages[item.place].take().into_iter().collect(), item.key),
+            [item] => (self.messages[item.place].take().into_iter().collect(), item.key()),
             _ => (won.iter().filter_map(|item| self.messages[item.place].clone()).collect(), None),
         };
         let (tx, home) = InboxTx::new(tx, key);
@@ -260,103 +279,126 @@ where
         match (handled, home.take()) {
             (Ok(()), Some(mut tx)) => {
                 for item in won {
-                    let delivery = self.delivery(*item);
-                    let hooked = self.config.before_commit(&delivery, tx.connection_mut()).await;
-                    if let Err(error) = hooked {
-                        // The hook's error is the news; the drop rolls back if this does not.
+                    let written = item.case.before_commit(tx.connection_mut(), None).await;
+                    if let Err(error) = written {
+                        // This error is the news; the drop rolls back if the rollback fails.
                         tx.rollback().await.ok();
-                        return Err(Failed::RolledBack(error));
+                        return Err(Failed::RolledBack { error, succeeded: true });
                     }
                 }
                 tx.commit().await.map_err(|error| match error.kind() {
                     StoreErrorKind::Unreachable => Failed::Unknown(error),
-                    _ => Failed::RolledBack(error.into()),
+                    _ => Failed::RolledBack { error: error.into(), succeeded: true },
                 })
             }
             (Err(error), Some(tx)) => {
                 tx.rollback().await.ok();
-                Err(Failed::RolledBack(error))
+                Err(Failed::RolledBack { error, succeeded: false })
             }
-            (Err(error), None) if won.len() == 1 => Err(Failed::RolledBack(error)),
+            (Err(error), None) if won.len() == 1 => {
+                Err(Failed::RolledBack { error, succeeded: false })
+            }
             (_, None) => Err(Failed::NotReturned),
         }
     }
 
     /// Decides about messages whose transaction has ended for good.
-    async fn conclude(&mut self, won: &[Item], since: Instant, attempt: Result<(), Failed>) {
+    async fn conclude(&mut self, won: Vec<Item<St::Connection>>, attempt: Result<(), Failed>) {
         match attempt {
             Ok(()) => {
                 for item in won {
-                    let decision = match item.key {
-                        Some(key) => {
-                            self.config.known.learn(key, since, self.config.window);
-                            Decision::Handled
-                        }
-                        None => Decision::PassedThrough,
-                    };
-                    self.decide(*item, Ok(Outcome::Handled(())), decision).await;
+                    self.settle(item, true, Ok(())).await;
                 }
             }
-            Err(Failed::RolledBack(error)) => {
-                let mut error = Some(error);
+            // Which of many messages it was is not known, so none of them is counted as failed.
+            Err(Failed::Unknown(error)) => {
                 for item in won {
-                    // It has one message: others are tried one by one.
-                    if let Some(error) = error.take() {
-                        self.fail(*item, error).await;
-                    }
+                    self.settle(item, true, Err(error.clone().into())).await;
                 }
             }
             Err(Failed::NotReturned) => {
                 for item in won {
-                    self.fail(*item, TransactionNotReturned::new()).await;
+                    self.settle(item, true, Err(TransactionNotReturned::new().into())).await;
                 }
             }
-            Err(Failed::Unknown(error)) => {
-                for item in won {
-                    let unknown = Err(error.clone().into());
-                    self.decide(*item, unknown, Decision::Unknown).await;
+            // It is one message: of more, each was tried by itself.
+            Err(Failed::RolledBack { error, succeeded }) => {
+                if let Some(item) = won.into_iter().next() {
+                    let error = item.case.fail(error).await;
+                    self.settle(item, succeeded, Err(error)).await;
                 }
             }
         }
     }
 
-    /// Decides about messages that are the same as one before them: handled if that one is, and else
-    /// to be delivered again like it.
-    async fn follow(&mut self, twins: &[(Item, usize)]) {
-        for (item, first) in twins {
-            let answer = match self.outcomes[*first] {
-                Some(Ok(_)) => KeyClaimed::Duplicate,
-                _ => KeyClaimed::InFlight,
-            };
-            self.answer(*item, answer).await;
-        }
-    }
-
-    async fn answer(&mut self, item: Item, answer: KeyClaimed) {
-        match answer {
-            KeyClaimed::Duplicate => {
-                self.decide(item, Ok(Outcome::Duplicate), Decision::Duplicate).await;
-            }
-            _ => self.decide(item, Err(InFlight::new().into()), Decision::InFlight).await,
-        }
-    }
-
-    async fn fail(&mut self, item: Item, error: impl Into<BoxError>) {
-        self.decide(item, Err(error.into()), Decision::Failed).await;
-    }
-
-    async fn decide(
+    async fn settle(
         &mut self,
-        item: Item,
-        outcome: Result<Outcome<()>, BoxError>,
-        decision: Decision,
+        item: Item<St::Connection>,
+        succeeded: bool,
+        ended: Result<(), BoxError>,
     ) {
-        self.outcomes[item.place] = Some(outcome);
-        self.config.decided(&self.delivery(item), decision).await;
+        item.case.settled(succeeded, &ended).await;
+        self.decide(item.place, ended.map(Outcome::Handled));
     }
 
-    fn delivery(&self, item: Item) -> Delivery {
-        let key = item.key.map(|key| *key.as_bytes());
-        Delivery::new(Arc::clone(&self.config.consumer), key)
+    /// Decides about messages that equal one before them: like duplicates of it if that one is
+    /// settled, and else to be delivered again with it.
+    async fn follow(&mut self, twins: Vec<Twin<St::Connection>>) {
+        for Twin { item, first } in twins {
+            let settled = match &self.outcomes[first] {
+                Some(Ok(_)) => true,
+                Some(Err(error)) => error.is::<DeadLettered>() || error.is::<KeyReused>(),
+                None => false,
+            };
+            let answer = if settled {
+                item.case.duplicate(Earlier::ago(Duration::ZERO)).await
+            } else {
+                item.case.in_flight().await
+            };
+            self.answer(item.place, answer);
+        }
     }
+
+    async fn fail_all(&mut self, items: &[Item<St::Connection>], error: &StoreError) {
+        for item in items {
+            self.fail(item, error.clone()).await;
+        }
+    }
+
+    async fn fail(&mut self, item: &Item<St::Connection>, error: StoreError) {
+        let answer = item.case.failed(error).await;
+        self.answer(item.place, answer);
+    }
+
+    fn answer(&mut self, place: usize, answer: Result<Admission<()>, BoxError>) {
+        // Nothing in here is told to handle a message by its answer.
+        self.decide(place, answer.map(|_| Outcome::Duplicate));
+    }
+
+    fn decide(&mut self, place: usize, outcome: Result<Outcome<()>, BoxError>) {
+        self.outcomes[place] = Some(outcome);
+    }
+}
+
+impl<C> Item<C> {
+    fn key(&self) -> Option<InboxKey> {
+        self.case.identity.as_ref().map(|identity| identity.key)
+    }
+}
+
+/// Opens a transaction if something is won, or there is something to handle without a claim.
+async fn claim_or_begin<St: BatchStore>(
+    store: &St,
+    claim: BatchClaim,
+    keyless: bool,
+) -> Result<(Vec<KeyClaimed>, Option<BoxTx<St::Connection>>), StoreError> {
+    let claimed = match &claim.keys[..] {
+        [] => BatchClaimed::new(Vec::new(), None),
+        _ => store.claim_batch(claim).await?,
+    };
+    let tx = match claimed.tx {
+        None if keyless => Some(store.begin().await?),
+        tx => tx,
+    };
+    Ok((claimed.answers, tx))
 }

@@ -2,8 +2,10 @@
 
 mod batch;
 mod clock;
+mod poison;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod record;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -25,6 +27,8 @@ pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
+pub use poison::{Attempts, Begun, Burial, Failure, PoisonStore};
+pub use record::{Record, RecordStore};
 
 /// Claims messages in a database.
 ///
@@ -160,18 +164,41 @@ pub enum Claimed<C> {
     /// The message is ours, in this transaction.
     Won(BoxTx<C>),
     /// It was handled within its window.
-    Duplicate,
+    Duplicate(Earlier),
     /// Another delivery is being handled.
     InFlight,
 }
 
 impl<C> fmt::Debug for Claimed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Won(_) => "Won(..)",
-            Self::Duplicate => "Duplicate",
-            Self::InFlight => "InFlight",
-        })
+        match self {
+            Self::Won(_) => f.write_str("Won(..)"),
+            Self::Duplicate(earlier) => f.debug_tuple("Duplicate").field(earlier).finish(),
+            Self::InFlight => f.write_str("InFlight"),
+        }
+    }
+}
+
+/// What a store knows of the handling that made a message a duplicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Earlier {
+    /// How long ago it was, in whole seconds by the database's clock; `None` where nobody knows.
+    ///
+    /// Stores that keep only when a claim ends count back from there by the window that the consumer
+    /// has now, so it is off by the difference for claims that were made with another window.
+    pub age: Option<Duration>,
+}
+
+impl Earlier {
+    /// Says how long ago.
+    pub const fn ago(age: Duration) -> Self {
+        Self { age: Some(age) }
+    }
+
+    /// Says nothing.
+    pub const fn unknown() -> Self {
+        Self { age: None }
     }
 }
 
@@ -202,7 +229,7 @@ pub enum LeaseClaimed {
     /// The message is ours until the lease runs out.
     Granted(Grant),
     /// It was handled within its window.
-    Duplicate,
+    Duplicate(Earlier),
     /// Another delivery is being handled.
     InFlight,
 }

@@ -42,6 +42,7 @@ macro_rules! batch_conformance {
             a_dropped_batch_leaves_no_trace
             a_batch_and_single_claims_respect_each_other
             batches_at_once_in_any_order_take_effect_once
+            a_batch_knows_how_old_its_duplicates_are
             handled_is_what_is_committed_and_within_its_window
             each_message_of_a_batch_has_its_own_outcome
             one_message_that_fails_does_not_take_its_batch_along
@@ -64,15 +65,14 @@ where
     handle(&store, consumer, &[2, 5]).await;
     granted(&store, consumer, 4).await;
     let (answers, tx) = claim_batch(&store, consumer, &[6, 5, 4, 3, 2, 1]).await;
-    use KeyClaimed::{Duplicate, InFlight, Won};
-    assert_eq!(answers, [Won, Duplicate, InFlight, Won, Duplicate, Won]);
+    assert_eq!(answers, "wdfwdw");
     let mut tx = tx.expect("three messages were won");
     H::write(tx.connection_mut(), "a").await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(harness.written("a").await, 1);
 
     let (answers, tx) = claim_batch(&store, consumer, &[1, 3, 6, 7]).await;
-    assert_eq!(answers, [Duplicate, Duplicate, Duplicate, Won]);
+    assert_eq!(answers, "dddw");
     tx.expect("a message was won").commit().await.unwrap();
     // The lease was left as it was.
     let lease = store.lease(lease_request(consumer, 4)).await.unwrap();
@@ -92,8 +92,7 @@ where
     let grant = granted(&store, consumer, 3).await;
     for _ in 0..20 {
         let (answers, tx) = claim_batch(&store, consumer, &[3, 1, 2]).await;
-        use KeyClaimed::{Duplicate, InFlight};
-        assert_eq!(answers, [InFlight, Duplicate, Duplicate]);
+        assert_eq!(answers, "fdd");
         assert!(tx.is_none());
     }
     assert!(store.settle(grant, Deed::Complete(window())).await.unwrap());
@@ -112,15 +111,14 @@ where
     handle(&store, consumer, &[4]).await;
 
     let (answers, tx) = claim_batch(&store, consumer, &[5, 4, 3, 2]).await;
-    use KeyClaimed::{Duplicate, Won};
-    assert_eq!(answers, [Won, Duplicate, Won, Won]);
+    assert_eq!(answers, "wdww");
     tx.expect("three messages were won").commit().await.unwrap();
     for deed in [Deed::Complete(window()), Deed::Release, Deed::Extend(lease_window())] {
         assert!(!store.settle(late, deed).await.unwrap(), "{deed:?} by the one that was overtaken");
     }
     handle(&store, consumer, &[1]).await;
     let (answers, _) = claim_batch(&store, consumer, &[1, 2, 3, 4, 5]).await;
-    assert_eq!(answers, [Duplicate; 5]);
+    assert_eq!(answers, "ddddd");
     assert_eq!(sweep(&store, Duration::ZERO).await, 0, "all of them have a new window");
 }
 
@@ -138,7 +136,7 @@ where
         drop(tx);
     }
     let (answers, tx) = claim_batch(&store, consumer, &[2, 1]).await;
-    assert_eq!(answers, [KeyClaimed::Won; 2]);
+    assert_eq!(answers, "ww");
     tx.expect("two messages were won").rollback().await.unwrap();
     handle(&store, consumer, &[1, 2]).await;
     assert_eq!(harness.written("a").await, 0);
@@ -151,9 +149,9 @@ where
 {
     let (store, consumer) = registered(harness).await;
     handle(&store, consumer, &[1, 2]).await;
-    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate(_)));
     let lease = store.lease(lease_request(consumer, 2)).await.unwrap();
-    assert_eq!(lease, LeaseClaimed::Duplicate);
+    assert!(matches!(lease, LeaseClaimed::Duplicate(_)));
 
     let (_, tx) = claim_batch(&store, consumer, &[3, 4]).await;
     tx.expect("two messages were won").rollback().await.unwrap();
@@ -224,6 +222,33 @@ where
     }
 }
 
+/// Duplicates come with their age, from a claim and from a look.
+pub async fn a_batch_knows_how_old_its_duplicates_are<H: Harness>(harness: &H)
+where
+    H::Store: BatchStore,
+{
+    let (store, consumer) = registered(harness).await;
+    handle(&store, consumer, &[1]).await;
+    harness.clock().advance(100);
+    handle(&store, consumer, &[2]).await;
+    harness.clock().advance(50);
+    let keys = || vec![key(2), key(3), key(1)];
+    let claim = BatchClaim { keys: keys(), ..batch_claim(consumer, &[]) };
+    let claimed = store.claim_batch(claim).await.unwrap();
+    let ages = claimed.answers.iter().map(|answer| match answer {
+        KeyClaimed::Duplicate(earlier) => earlier.age,
+        _ => None,
+    });
+    let looked = store.handled(consumer, keys()).await.unwrap();
+    let looked = looked.iter().map(|earlier| earlier.and_then(|earlier| earlier.age));
+    for ages in [ages.collect::<Vec<_>>(), looked.collect()] {
+        let [Some(young), None, Some(old)] = ages[..] else { panic!("{ages:?}") };
+        // Up to two seconds are rounding.
+        assert!((48..=50).contains(&young.as_secs()), "{young:?}");
+        assert!((148..=150).contains(&old.as_secs()), "{old:?}");
+    }
+}
+
 /// A lease is not handled, nor is what is rolled back, or new, or whose window is over.
 pub async fn handled_is_what_is_committed_and_within_its_window<H: Harness>(harness: &H)
 where
@@ -231,7 +256,9 @@ where
 {
     let (store, consumer) = registered(harness).await;
     let handled = async |keys: &[u8]| {
-        store.handled(consumer, keys.iter().map(|number| key(*number)).collect()).await.unwrap()
+        let keys = keys.iter().map(|number| key(*number)).collect();
+        let handled = store.handled(consumer, keys).await.unwrap();
+        handled.iter().map(Option::is_some).collect::<Vec<_>>()
     };
     assert!(handled(&[]).await.is_empty());
     handle(&store, consumer, &[1, 4]).await;
@@ -249,7 +276,7 @@ where
     // Another consumer has handled nothing.
     let other = store.register("other".into(), window(), key(0)).await.unwrap();
     handle(&store, consumer, &[5]).await;
-    assert_eq!(store.handled(other, vec![key(5)]).await.unwrap(), [false]);
+    assert_eq!(store.handled(other, vec![key(5)]).await.unwrap(), [None]);
 }
 
 /// New, handled, twice in the batch, in flight, without a key: one answer each, in the order of the
@@ -263,9 +290,8 @@ where
     assert_eq!(words(&outcomes), ["handled", "handled"]);
 
     // In flight: this delivery runs inside a lease on "e".
-    let leased = InboxLayer::new("billing", harness.store())
-        .dedup_by(keyed)
-        .leased(lease_window().into());
+    let leased =
+        InboxLayer::new("billing", harness.store()).dedup_by(keyed).leased(lease_window().into());
     let calls = Arc::new(AtomicUsize::new(0));
     let inner = (layer.clone(), Arc::clone(&calls));
     deliver_leased(&leased, Name("e"), move |_| {
@@ -274,7 +300,10 @@ where
             let outcomes = deliver_batch(&layer, &["c", "b", "a", "", "e", "c"], {
                 move |received: DeliveredBatch<H>| {
                     calls.fetch_add(1, Ordering::SeqCst);
-                    assert_eq!(received.message.iter().map(|name| name.0).collect::<String>(), "ca");
+                    assert_eq!(
+                        received.message.iter().map(|name| name.0).collect::<String>(),
+                        "ca"
+                    );
                     writes_all::<H>(received)
                 }
             })
@@ -336,10 +365,8 @@ pub async fn messages_without_a_key_join_the_transaction_of_the_batch<H: Harness
 where
     H::Store: BatchStore,
 {
-    let layer = layer(harness, "billing")
-        .dedup_by(keyed)
-        .without_key(WithoutKey::PassThrough)
-        .batched();
+    let layer =
+        layer(harness, "billing").dedup_by(keyed).without_key(WithoutKey::PassThrough).batched();
     let outcomes = deliver_batch(&layer, &["", "a", ""], writes_all::<H>).await;
     assert_eq!(words(&outcomes), ["handled"; 3]);
     let outcomes = deliver_batch(&layer, &["", "a"], writes_all::<H>).await;
@@ -396,19 +423,25 @@ fn words(outcomes: &[Result<Outcome<()>, BoxError>]) -> Vec<&'static str> {
 /// Claims messages that are free, and commits.
 async fn handle<St: BatchStore>(store: &St, consumer: ConsumerId, numbers: &[u8]) {
     let (answers, tx) = claim_batch(store, consumer, numbers).await;
-    assert!(answers.iter().all(|answer| *answer == KeyClaimed::Won), "{answers:?}");
+    assert!(answers.chars().all(|answer| answer == 'w'), "{answers:?}");
     tx.expect("the messages were won").commit().await.unwrap();
 }
 
+/// The answers as letters: won, duplicate, in flight.
 async fn claim_batch<St: BatchStore>(
     store: &St,
     consumer: ConsumerId,
     numbers: &[u8],
-) -> (Vec<KeyClaimed>, Option<BoxTx<St::Connection>>) {
+) -> (String, Option<BoxTx<St::Connection>>) {
     let claimed = store.claim_batch(batch_claim(consumer, numbers)).await.unwrap();
     assert_eq!(claimed.answers.len(), numbers.len());
     assert_eq!(claimed.tx.is_some(), claimed.answers.contains(&KeyClaimed::Won));
-    (claimed.answers, claimed.tx)
+    let letter = |answer: &KeyClaimed| match answer {
+        KeyClaimed::Won => 'w',
+        KeyClaimed::Duplicate(_) => 'd',
+        KeyClaimed::InFlight => 'f',
+    };
+    (claimed.answers.iter().map(letter).collect(), claimed.tx)
 }
 
 /// Patient enough for a rollback that was only queued.

@@ -4,8 +4,10 @@ mod batch;
 mod claim;
 mod error;
 mod lease;
-mod prepared;
+mod poison;
+mod record;
 mod register;
+mod statement;
 mod sweep;
 mod tx;
 
@@ -14,8 +16,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed,
-    Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -50,6 +52,13 @@ use crate::{
 /// a connection that died then fails one delivery, which the broker repeats. A handler that asks the
 /// same pool for another connection while it holds its transaction may wait for itself.
 ///
+/// # Poolers
+///
+/// PgBouncer in transaction mode is fine, with either setting of [`prepared`](Self::prepared): what the
+/// store sends outside of a transaction is one message. The statements of your *handler* are your own:
+/// sqlx prepares them by name, and behind PgBouncer before 1.21 that fails, or executes what somebody
+/// else has prepared under the same name. `docs/postgres.md` in the repository says what to do.
+///
 /// # Durability
 ///
 /// With `synchronous_commit = off` a crash of the server loses the last commits that it acknowledged,
@@ -83,12 +92,11 @@ impl PgStore {
         Self { pool, prepared: true, clock: None }
     }
 
-    /// Whether sessions keep the claim as a prepared statement. Defaults to `true`.
+    /// Whether sessions keep claims, leases and their ends as prepared statements. Defaults to `true`.
     ///
-    /// It is prepared with SQL's `PREPARE` the first time a session claims, and again when a pooler
-    /// hands out another session. Switch it off for a proxy that pins a session to a client once it
-    /// has seen a `PREPARE`, such as Amazon RDS Proxy, and for leased mode behind PgBouncer before
-    /// 1.21, which knows nothing of prepared statements.
+    /// They are prepared with SQL's `PREPARE` the first time a session needs them, and again when a
+    /// pooler hands out another session. Switch it off for a proxy that pins a session to a client
+    /// once it has seen a `PREPARE`, such as Amazon RDS Proxy.
     #[must_use]
     pub fn prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;
@@ -162,26 +170,6 @@ impl InboxStore for PgStore {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl BatchStore for PgStore {
-    fn claim_batch(
-        &self,
-        claim: BatchClaim,
-    ) -> BoxFuture<'static, Result<BatchClaimed<PgConnection>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { batch::claim(&store, claim).await })
-    }
-
-    fn handled(
-        &self,
-        consumer: ConsumerId,
-        keys: Vec<InboxKey>,
-    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { batch::handled(&store, consumer, &keys).await })
     }
 }
 

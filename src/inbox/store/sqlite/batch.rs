@@ -2,16 +2,37 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::SqliteConnection;
 
-use super::{Now, SqliteStore, error::classify, tx};
+use super::{Now, SqliteStore, claim::earlier, error::classify, tx};
 use crate::{
     error::StoreError,
-    inbox::store::{BatchClaim, BatchClaimed, ConsumerId, KeyClaimed, OpenTx},
+    hook::BoxFuture,
+    inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, Earlier, KeyClaimed, OpenTx},
     key::InboxKey,
 };
 
+#[deny(clippy::missing_trait_methods)]
+impl BatchStore for SqliteStore {
+    fn claim_batch(
+        &self,
+        claim: BatchClaim,
+    ) -> BoxFuture<'static, Result<BatchClaimed<SqliteConnection>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { claim_batch(&store, claim).await })
+    }
+
+    fn handled(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { handled(&store, consumer, &keys).await })
+    }
+}
+
 /// Claims with one statement, in which the keys are one bound value: 16 bytes each. What is in the
 /// way of it needs a second look, and expired claims two statements more.
-pub(super) async fn claim(
+async fn claim_batch(
     store: &SqliteStore,
     claim: BatchClaim,
 ) -> Result<BatchClaimed<SqliteConnection>, StoreError> {
@@ -66,18 +87,22 @@ pub(super) async fn claim(
     Ok(BatchClaimed::new(answers, None))
 }
 
-pub(super) async fn handled(
+async fn handled(
     store: &SqliteStore,
     consumer: ConsumerId,
     keys: &[InboxKey],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Option<Earlier>>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let failed = |error| classify(error, "could not look the batch up");
     let mut connection = store.pool.acquire().await.map_err(failed)?;
     let held = holders(&mut connection, consumer, keys, store.now()).await.map_err(failed)?;
-    Ok(keys.iter().map(|key| held.get(key) == Some(&KeyClaimed::Duplicate)).collect())
+    let handled = |key| match held.get(key) {
+        Some(KeyClaimed::Duplicate(earlier)) => Some(*earlier),
+        _ => None,
+    };
+    Ok(keys.iter().map(handled).collect())
 }
 
 /// Which messages somebody has at a moment.
@@ -87,14 +112,22 @@ async fn holders(
     keys: &[InboxKey],
     now: Now,
 ) -> Result<HashMap<InboxKey, KeyClaimed>, sqlx::Error> {
-    let held: Vec<(Vec<u8>, bool)> = sqlx::query_as(include_str!("sql/holders.sql"))
-        .bind(consumer.get())
-        .bind(concat(keys))
-        .bind(now.floor())
-        .fetch_all(connection)
-        .await?;
-    let answer = |leased| if leased { KeyClaimed::InFlight } else { KeyClaimed::Duplicate };
-    Ok(held.iter().filter_map(|(key, leased)| Some((parse(key)?, answer(*leased)))).collect())
+    let held: Vec<(Vec<u8>, i64, bool, Option<i64>)> =
+        sqlx::query_as(include_str!("sql/holders.sql"))
+            .bind(consumer.get())
+            .bind(concat(keys))
+            .bind(now.floor())
+            .fetch_all(connection)
+            .await?;
+    let answers = held.into_iter().filter_map(|(key, expires_at, leased, window_s)| {
+        let answer = if leased {
+            KeyClaimed::InFlight
+        } else {
+            KeyClaimed::Duplicate(earlier(expires_at, window_s, now))
+        };
+        Some((parse(&key)?, answer))
+    });
+    Ok(answers.collect())
 }
 
 fn concat(keys: &[InboxKey]) -> Vec<u8> {

@@ -4,6 +4,8 @@ mod batch;
 mod claim;
 mod error;
 mod lease;
+mod poison;
+mod record;
 mod register;
 mod sweep;
 mod tx;
@@ -16,8 +18,8 @@ use sqlx::{
 };
 
 use super::{
-    BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed,
-    Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
+    LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -202,26 +204,6 @@ impl InboxStore for SqliteStore {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl BatchStore for SqliteStore {
-    fn claim_batch(
-        &self,
-        claim: BatchClaim,
-    ) -> BoxFuture<'static, Result<BatchClaimed<SqliteConnection>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { batch::claim(&store, claim).await })
-    }
-
-    fn handled(
-        &self,
-        consumer: ConsumerId,
-        keys: Vec<InboxKey>,
-    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
-        let store = self.clone();
-        Box::pin(async move { batch::handled(&store, consumer, &keys).await })
     }
 }
 

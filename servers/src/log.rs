@@ -6,27 +6,27 @@ use std::{
 
 /// The file that everything a server and its `initdb` print goes to.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     path: PathBuf,
 }
 
 impl Log {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// Opens the log to be written at its end.
-    pub(super) fn open(&self) -> io::Result<File> {
+    pub(crate) fn open(&self) -> io::Result<File> {
         File::options().append(true).create(true).open(&self.path)
     }
 
     /// The length in bytes, for [`since`](Self::since).
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         fs::metadata(&self.path).map_or(0, |metadata| metadata.len() as usize)
     }
 
     /// The last lines of what was written since the log had the given length.
-    pub(super) fn since(&self, length: usize) -> String {
+    pub(crate) fn since(&self, length: usize) -> String {
         let bytes = fs::read(&self.path).unwrap_or_default();
         let text = String::from_utf8_lossy(bytes.get(length..).unwrap_or_default());
         let lines: Vec<&str> = text.lines().collect();

@@ -7,8 +7,8 @@ use std::{
 use tempfile::TempDir;
 
 /// Creates the directory that holds the data, the socket and the log of one server.
-pub(super) fn create_directory() -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("tower-inbox-pg-").tempdir_in(parent())
+pub(crate) fn create_directory(prefix: &str) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(prefix).tempdir_in(parent())
 }
 
 /// The usual place, unless it is closed to the account that a server of root runs under.

@@ -7,16 +7,16 @@ use std::{
 
 /// The account a server runs under.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Account {
+pub(crate) enum Account {
     /// That of this process.
     Own,
-    /// `postgres`, because we are root and PostgreSQL refuses to run as root.
+    /// `postgres`, because we are root and the server refuses to run as root.
     Postgres { uid: u32, gid: u32 },
 }
 
 impl Account {
     /// Chooses the account for the owner of a directory that this process has just created.
-    pub(super) fn for_owner_of(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn for_owner_of(directory: &Path) -> io::Result<Self> {
         if fs::metadata(directory)?.uid() != 0 {
             return Ok(Self::Own);
         }
@@ -27,7 +27,7 @@ impl Account {
     }
 
     /// Hands a directory over to the account.
-    pub(super) fn own(self, directory: &Path) -> io::Result<()> {
+    pub(crate) fn own(self, directory: &Path) -> io::Result<()> {
         match self {
             Self::Own => Ok(()),
             Self::Postgres { uid, gid } => {
@@ -37,7 +37,7 @@ impl Account {
     }
 
     /// A command that will run under the account.
-    pub(super) fn command(self, program: impl AsRef<Path>) -> Command {
+    pub(crate) fn command(self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         if let Self::Postgres { uid, gid } = self {
             command.uid(uid).gid(gid);

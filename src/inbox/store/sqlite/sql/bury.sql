@@ -1,0 +1,12 @@
+insert into tower_inbox_dead_letter as d (
+    consumer, key, started, finished, first_at, died_at, reason, payload
+)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+on conflict (consumer, key) do update
+set started = excluded.started,
+    finished = excluded.finished,
+    died_at = excluded.died_at,
+    deaths = d.deaths + 1,
+    requeued_at = null,
+    reason = excluded.reason,
+    payload = excluded.payload
