@@ -234,14 +234,16 @@ where
     harness.clock().advance(50);
     let keys = || vec![key(2), key(3), key(1)];
     let claim = BatchClaim { keys: keys(), ..batch_claim(consumer, &[]) };
-    let claimed = store.claim_batch(claim).await.unwrap();
-    let ages = claimed.answers.iter().map(|answer| match answer {
+    let mut claimed = store.claim_batch(claim).await.unwrap();
+    claimed.tx.take().expect("one message was won").rollback().await.unwrap();
+    let age = |answer: &KeyClaimed| match answer {
         KeyClaimed::Duplicate(earlier) => earlier.age,
         _ => None,
-    });
+    };
+    let claimed: Vec<_> = claimed.answers.iter().map(age).collect();
     let looked = store.handled(consumer, keys()).await.unwrap();
-    let looked = looked.iter().map(|earlier| earlier.and_then(|earlier| earlier.age));
-    for ages in [ages.collect::<Vec<_>>(), looked.collect()] {
+    let looked = looked.iter().map(|earlier| earlier.and_then(|earlier| earlier.age)).collect();
+    for ages in [claimed, looked] {
         let [Some(young), None, Some(old)] = ages[..] else { panic!("{ages:?}") };
         // Up to two seconds are rounding.
         assert!((48..=50).contains(&young.as_secs()), "{young:?}");
