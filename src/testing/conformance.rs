@@ -4,6 +4,8 @@
 //! not hold.
 
 mod batch;
+mod poison;
+mod records;
 
 use std::{
     sync::{
@@ -33,6 +35,8 @@ use crate::{
 };
 
 pub use batch::*;
+pub use poison::*;
+pub use records::*;
 
 /// Makes one test of every fact in [`testing::conformance`](crate::testing::conformance).
 ///
