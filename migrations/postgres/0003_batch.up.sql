@@ -181,3 +181,38 @@ begin
             detail = word;
     end if;
 end $$;
+
+-- Says which messages were tried before, and failed or did not come back. The others are marked, if
+-- they are free and the caller wants to know of it should it die: with a row that counts no attempt
+-- yet, because what many are tried for together is no single message's fault.
+create function tower_inbox.begin_together(
+    consumer_id int2, keys uuid[], mark boolean, at float8
+) returns boolean[]
+language plpgsql
+as $$
+declare
+    now_s float8 := tower_inbox.now_s(at);
+    tried boolean[] := array(
+        select (
+            select true
+            from tower_inbox.attempt a
+            where a.consumer = consumer_id and a.key = k.key
+        ) is not null
+        from unnest(keys) with ordinality as k(key, place)
+        order by k.place
+    );
+begin
+    if mark then
+        perform set_config('synchronous_commit', 'off', true);
+        -- In the order of the keys, as everybody does it.
+        insert into tower_inbox.attempt (consumer, key, started, finished, first_at, last_at)
+        select consumer_id, keys[h.place], 0, 0, floor(now_s)::int4, floor(now_s)::int4
+        from tower_inbox.holders(
+            consumer_id, keys, array(select generate_series(1, cardinality(keys))), now_s
+        ) h
+        where h.held_by is null and not tried[h.place]
+        order by keys[h.place]
+        on conflict do nothing;
+    end if;
+    return tried;
+end $$;

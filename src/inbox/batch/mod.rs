@@ -2,6 +2,7 @@
 
 mod future;
 mod handlers;
+mod item;
 mod layer;
 mod service;
 mod work;

@@ -7,7 +7,10 @@ use std::{
 
 use tower_service::Service;
 
-use super::handlers::Handlers;
+use super::{
+    handlers::Handlers,
+    item::{Item, Twin, sort},
+};
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
     hook::Decision,
@@ -32,18 +35,6 @@ pub(super) struct Work<M, St: BatchStore, S> {
     handlers: Handlers<S>,
     wait: Duration,
     outcomes: Vec<Option<Result<Outcome<()>, BoxError>>>,
-}
-
-/// A message that is not decided yet.
-struct Item<C> {
-    place: usize,
-    case: Case<C>,
-}
-
-/// One that equals a message before it, at the place `first`.
-struct Twin<C> {
-    item: Item<C>,
-    first: usize,
 }
 
 /// Why a transaction did not commit, as far as the next step depends on it.
@@ -95,7 +86,7 @@ where
                 Err(error) => {
                     for place in 0..marks.len() {
                         let case = Case::new(Arc::clone(&self.config), None);
-                        self.fail(&Item { place, case }, error.clone()).await;
+                        self.fail(&Item { place, case, marked: false }, error.clone()).await;
                     }
                 }
             }
@@ -115,7 +106,7 @@ where
         for (place, marks) in marks.into_iter().enumerate() {
             match Case::open(Arc::clone(&self.config), registration, marks).await {
                 Ok(case) => {
-                    let item = Item { place, case };
+                    let item = Item { place, case, marked: false };
                     match item.key().map(|key| firsts.entry(key)) {
                         Some(Entry::Occupied(first)) => {
                             twins.push(Twin { item, first: *first.get() });
@@ -161,26 +152,93 @@ where
         rest
     }
 
-    /// Handles what is new of a part, in one transaction if that succeeds, and else one by one.
+    /// Handles what is new of a part: together what was never tried before, and the rest one by one.
     async fn handle(&mut self, part: Vec<Item<St::Connection>>, consumer: ConsumerId) {
-        // Before the claims: a handler that is not ready is not waited for with a transaction open.
-        // If it never will be, each message gets an error of its own.
-        if part.len() == 1 || self.handlers.make_ready().await.is_err() {
+        if part.len() == 1 {
             return self.handle_each(part).await;
         }
-        let Some((won, tx)) = self.claim(part, consumer).await else { return };
-        match self.attempt(&won, tx).await {
-            Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
-                tracing::debug!(
-                    consumer = %self.config.consumer,
-                    messages = won.len(),
-                    error = &*error as &dyn std::error::Error,
-                    "the batch was rolled back, and its messages are handled one by one"
-                );
-                self.handle_each(won).await;
-            }
-            attempt => self.conclude(won, attempt).await,
+        let (new, tried) = self.set_aside(part, consumer).await;
+        if new.len() <= 1 {
+            self.handle_each(new).await;
+        } else {
+            self.handle_together(new, consumer).await;
         }
+        self.handle_each(tried).await;
+    }
+
+    /// Parts what was never tried before from what failed or killed its worker. That is handled by
+    /// itself at once, so that the others are not rolled back for it again.
+    async fn set_aside(
+        &mut self,
+        part: Vec<Item<St::Connection>>,
+        consumer: ConsumerId,
+    ) -> (Vec<Item<St::Connection>>, Vec<Item<St::Connection>>) {
+        let Some(poison) = &self.config.poison else { return (part, Vec::new()) };
+        let (store, mark) = (Arc::clone(&poison.store), poison.counts_starts());
+        let keys: Vec<InboxKey> = part.iter().filter_map(Item::key).collect();
+        let tried = match store.begin_together(consumer, keys, mark).await {
+            Ok(tried) => tried,
+            Err(error) => {
+                self.fail_all(&part, &error).await;
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let mut tried = tried.into_iter();
+        part.into_iter()
+            .map(|item| Item { marked: mark && item.key().is_some(), ..item })
+            .partition(|item| item.key().is_none() || tried.next() != Some(true))
+    }
+
+    /// Handles messages in one transaction if that succeeds, and else one by one.
+    async fn handle_together(&mut self, items: Vec<Item<St::Connection>>, consumer: ConsumerId) {
+        // Before the claims: a handler that is not ready is not waited for with a transaction open.
+        // If it never will be, each message gets an error of its own.
+        if self.handlers.make_ready().await.is_err() {
+            return self.handle_each(items).await;
+        }
+        let claimed = match self.claim(&items, consumer).await {
+            Ok(claimed) => claimed,
+            Err(error) => return self.fail_all(&items, &error).await,
+        };
+        let (won, others) = sort(items, claimed.answers);
+        if let Some(tx) = claimed.tx {
+            match self.attempt(&won, tx).await {
+                Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
+                    tracing::debug!(
+                        consumer = %self.config.consumer,
+                        messages = won.len(),
+                        error = &*error as &dyn std::error::Error,
+                        "the batch was rolled back, and its messages are handled one by one"
+                    );
+                    self.handle_each(won).await;
+                }
+                attempt => self.conclude(won, attempt).await,
+            }
+        }
+        // Not before the transaction has ended: looking back may need its connection.
+        for (item, answer) in others {
+            self.tell(item, answer).await;
+        }
+    }
+
+    /// Opens a transaction if something is won, or there is something to handle without a claim.
+    async fn claim(
+        &mut self,
+        items: &[Item<St::Connection>],
+        consumer: ConsumerId,
+    ) -> Result<BatchClaimed<St::Connection>, StoreError> {
+        let keys: Vec<InboxKey> = items.iter().filter_map(Item::key).collect();
+        let keyless = keys.len() < items.len();
+        let mut claimed = if keys.is_empty() {
+            BatchClaimed::new(Vec::new(), None)
+        } else {
+            let claim = BatchClaim::new(consumer, keys, self.config.window, self.wait);
+            self.store.claim_batch(claim).await?
+        };
+        if claimed.tx.is_none() && keyless {
+            claimed.tx = Some(self.store.begin().await?);
+        }
+        Ok(claimed)
     }
 
     async fn handle_each(&mut self, items: Vec<Item<St::Connection>>) {
@@ -198,6 +256,8 @@ where
         if let Some(answer) = item.case.begin().await {
             return self.answer(item.place, answer);
         }
+        // What is counted for the message alone takes the place of the mark.
+        item.marked = false;
         let claimed = match &item.case.identity {
             None => self.store.begin().await.map(Claimed::Won),
             Some(identity) => {
@@ -213,51 +273,11 @@ where
                 self.conclude(won, attempt).await;
             }
             Ok(Claimed::Duplicate(earlier)) => {
-                let answer = item.case.duplicate(earlier).await;
-                self.answer(item.place, answer);
+                self.tell(item, KeyClaimed::Duplicate(earlier)).await;
             }
-            Ok(Claimed::InFlight) => {
-                let answer = item.case.in_flight().await;
-                self.answer(item.place, answer);
-            }
+            Ok(Claimed::InFlight) => self.tell(item, KeyClaimed::InFlight).await,
             Err(error) => self.fail(&item, error).await,
         }
-    }
-
-    /// Claims a part; answers what is not won, and returns the rest with its transaction.
-    async fn claim(
-        &mut self,
-        part: Vec<Item<St::Connection>>,
-        consumer: ConsumerId,
-    ) -> Option<(Vec<Item<St::Connection>>, BoxTx<St::Connection>)> {
-        let keys: Vec<InboxKey> = part.iter().filter_map(Item::key).collect();
-        let keyless = keys.len() < part.len();
-        let claim = BatchClaim::new(consumer, keys, self.config.window, self.wait);
-        let (answers, tx) = match claim_or_begin(&*self.store, claim, keyless).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                self.fail_all(&part, &error).await;
-                return None;
-            }
-        };
-        let mut answers = answers.into_iter();
-        let mut won = Vec::with_capacity(part.len());
-        for item in part {
-            let answer = match item.key() {
-                Some(_) => answers.next().expect("a store answers for every key"),
-                None => KeyClaimed::Won,
-            };
-            let answer = match answer {
-                KeyClaimed::Won => {
-                    won.push(item);
-                    continue;
-                }
-                KeyClaimed::Duplicate(earlier) => item.case.duplicate(earlier).await,
-                KeyClaimed::InFlight => item.case.in_flight().await,
-            };
-            self.answer(item.place, answer);
-        }
-        tx.map(|tx| (won, tx))
     }
 
     /// Calls the handler, and ends the transaction as it says.
@@ -278,13 +298,10 @@ where
         drop(handler);
         match (handled, home.take()) {
             (Ok(()), Some(mut tx)) => {
-                for item in won {
-                    let written = item.case.before_commit(tx.connection_mut(), None).await;
-                    if let Err(error) = written {
-                        // This error is the news; the drop rolls back if the rollback fails.
-                        tx.rollback().await.ok();
-                        return Err(Failed::RolledBack { error, succeeded: true });
-                    }
+                if let Err(error) = self.before_commit(won, tx.connection_mut()).await {
+                    // This error is the news; the drop rolls back if the rollback fails.
+                    tx.rollback().await.ok();
+                    return Err(Failed::RolledBack { error, succeeded: true });
                 }
                 tx.commit().await.map_err(|error| match error.kind() {
                     StoreErrorKind::Unreachable => Failed::Unknown(error),
@@ -300,6 +317,26 @@ where
             }
             (_, None) => Err(Failed::NotReturned),
         }
+    }
+
+    /// Writes what belongs into the transaction beside the handler's own writes.
+    async fn before_commit(
+        &mut self,
+        won: &[Item<St::Connection>],
+        connection: &mut St::Connection,
+    ) -> Result<(), BoxError> {
+        let marked = || won.iter().filter(|item| item.marked);
+        if let Some(poison) = &self.config.poison
+            && let Some(identity) = marked().find_map(|item| item.case.identity.as_ref())
+        {
+            let (store, consumer) = (Arc::clone(&poison.store), identity.consumer);
+            let keys = marked().filter_map(Item::key).collect();
+            store.end_together(connection, consumer, keys).await?;
+        }
+        for item in won {
+            item.case.before_commit(connection, None).await?;
+        }
+        Ok(())
     }
 
     /// Decides about messages whose transaction has ended for good.
@@ -351,12 +388,21 @@ where
                 None => false,
             };
             let answer = if settled {
-                item.case.duplicate(Earlier::ago(Duration::ZERO)).await
+                KeyClaimed::Duplicate(Earlier::ago(Duration::ZERO))
             } else {
-                item.case.in_flight().await
+                KeyClaimed::InFlight
             };
-            self.answer(item.place, answer);
+            self.tell(item, answer).await;
         }
+    }
+
+    /// Decides about a message that was not won.
+    async fn tell(&mut self, item: Item<St::Connection>, answer: KeyClaimed) {
+        let answer = match answer {
+            KeyClaimed::Duplicate(earlier) => item.case.duplicate(earlier).await,
+            KeyClaimed::InFlight | KeyClaimed::Won => item.case.in_flight().await,
+        };
+        self.answer(item.place, answer);
     }
 
     async fn fail_all(&mut self, items: &[Item<St::Connection>], error: &StoreError) {
@@ -378,27 +424,4 @@ where
     fn decide(&mut self, place: usize, outcome: Result<Outcome<()>, BoxError>) {
         self.outcomes[place] = Some(outcome);
     }
-}
-
-impl<C> Item<C> {
-    fn key(&self) -> Option<InboxKey> {
-        self.case.identity.as_ref().map(|identity| identity.key)
-    }
-}
-
-/// Opens a transaction if something is won, or there is something to handle without a claim.
-async fn claim_or_begin<St: BatchStore>(
-    store: &St,
-    claim: BatchClaim,
-    keyless: bool,
-) -> Result<(Vec<KeyClaimed>, Option<BoxTx<St::Connection>>), StoreError> {
-    let claimed = match &claim.keys[..] {
-        [] => BatchClaimed::new(Vec::new(), None),
-        _ => store.claim_batch(claim).await?,
-    };
-    let tx = match claimed.tx {
-        None if keyless => Some(store.begin().await?),
-        tx => tx,
-    };
-    Ok((claimed.answers, tx))
 }

@@ -45,6 +45,13 @@ impl Statement {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(pool).await
     }
 
+    pub(super) async fn execute_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<PgQueryResult, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(connection).await
+    }
+
     pub(super) async fn fetch_one(&self, pool: &PgPool) -> Result<PgRow, sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(pool).await
     }
@@ -159,6 +166,12 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
 pub(super) struct Value {
     sql: String,
     kind: &'static str,
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self { sql: yes.to_string(), kind: "bool" }
+    }
 }
 
 impl From<i16> for Value {

@@ -106,7 +106,7 @@ async fn handled(
 }
 
 /// Which messages somebody has at a moment.
-async fn holders(
+pub(super) async fn holders(
     connection: &mut SqliteConnection,
     consumer: ConsumerId,
     keys: &[InboxKey],
@@ -130,12 +130,12 @@ async fn holders(
     Ok(answers.collect())
 }
 
-fn concat(keys: &[InboxKey]) -> Vec<u8> {
+pub(super) fn concat(keys: &[InboxKey]) -> Vec<u8> {
     keys.iter().flat_map(InboxKey::as_bytes).copied().collect()
 }
 
 /// No other length is ever written.
-fn parse(key: &[u8]) -> Option<InboxKey> {
+pub(super) fn parse(key: &[u8]) -> Option<InboxKey> {
     key.try_into().ok().map(InboxKey::from_bytes)
 }
 
