@@ -6,9 +6,9 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Creates the directory that holds the data, the socket and the log of one server.
-pub(crate) fn create_directory(prefix: &str) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix(prefix).tempdir_in(parent())
+/// Creates the directory that holds the data, the sockets and the log of one server of a kind.
+pub(crate) fn create_directory(kind: &str) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(&format!("tower-inbox-{kind}-")).tempdir_in(parent())
 }
 
 /// The usual place, unless it is closed to the account that a server of root runs under.

@@ -22,15 +22,21 @@
 //! ```
 
 mod account;
+mod daemon;
 mod delay_proxy;
 mod directory;
 mod log;
+mod nats;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod program;
+mod rabbit;
 mod watchdog;
 
 pub use delay_proxy::DelayProxy;
+pub use nats::NatsServer;
 pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
-pub use postgres::{PostgresBuilder, PostgresServer};
+pub use postgres::{PostgresBuilder, PostgresServer, StandbyBuilder};
+pub use rabbit::RabbitServer;
 pub use watchdog::Watchdog;

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
 };
 
-/// The file that everything a server and its `initdb` print goes to.
+/// The file that everything a server and the programs that prepare it print goes to.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
@@ -27,10 +27,19 @@ impl Log {
 
     /// The last lines of what was written since the log had the given length.
     pub(crate) fn since(&self, length: usize) -> String {
-        let bytes = fs::read(&self.path).unwrap_or_default();
-        let text = String::from_utf8_lossy(bytes.get(length..).unwrap_or_default());
+        let text = self.text_since(length);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    /// Whether the text was written since the log had the given length.
+    pub(crate) fn has_since(&self, length: usize, text: &str) -> bool {
+        self.text_since(length).contains(text)
+    }
+
+    fn text_since(&self, length: usize) -> String {
+        let bytes = fs::read(&self.path).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(length..).unwrap_or_default()).into_owned()
     }
 }
 

@@ -23,9 +23,22 @@ pub(crate) fn free_port() -> io::Result<u16> {
     ))
 }
 
+/// Starts a server, on other ports whenever one of those it took was gone by then.
+pub(crate) fn retry_taken_ports(mut start: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let mut retries = 0..RETRIES;
+    loop {
+        match start() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && retries.next().is_some() => {}
+            result => return result,
+        }
+    }
+}
+
 // Below the ports that systems hand out to outgoing connections (from 32768 on Linux). With port 0
 // we would get one of those, and while a server is stopped its port could be taken by any client,
 // even by one that tries to reach this very server and ends up connected to itself.
 const RANGE: Range<u16> = 20_000..32_000;
 
 const ATTEMPTS: u32 = 100;
+
+const RETRIES: u32 = 10;

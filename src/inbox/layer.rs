@@ -98,8 +98,8 @@ impl<St: InboxStore> InboxLayer<St> {
     /// registered at the first call, or by [`prepare`](Self::prepare).
     pub fn new(consumer: impl Into<Arc<str>>, store: St) -> Self {
         Self {
+            config: Config::new(consumer.into(), store.duplicate_ages()),
             store: Arc::new(store),
-            config: Config::new(consumer.into()),
             source: Derived::default(),
             mode: InTransaction { wait: WAIT },
         }

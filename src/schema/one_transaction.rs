@@ -79,8 +79,12 @@ pub(super) async fn down(
 async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     // Under another level the snapshot would be older than the end of the wait.
     let mut tx = connection.begin_with("begin isolation level read committed").await?;
-    let lock = format!("select pg_advisory_xact_lock({LOCK_ID})");
-    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *tx).await?;
+    // A session that looked for our schema before remembers that there was none. Opening a table,
+    // unlike waiting for an advisory lock, makes it hear of what was committed in the meantime.
+    let turn = format!(
+        "select pg_advisory_xact_lock({LOCK_ID});select from pg_catalog.pg_namespace limit 0"
+    );
+    sqlx::raw_sql(AssertSqlSafe(turn)).execute(&mut *tx).await?;
     Ok(tx)
 }
 

@@ -3,3 +3,4 @@
 
 pub mod counting;
 pub mod harness;
+pub mod random;

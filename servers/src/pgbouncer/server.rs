@@ -1,6 +1,5 @@
 use std::{
     collections::HashMap,
-    env,
     fmt::Write as _,
     fs, io,
     net::{Ipv4Addr, TcpStream},
@@ -19,8 +18,9 @@ use crate::{
     account::Account,
     directory::create_directory,
     log::Log,
-    port::free_port,
+    port::{free_port, retry_taken_ports},
     postgres::{Psql, find_programs, percent_encode},
+    program::find_program,
 };
 
 /// A private PgBouncer before a server.
@@ -59,9 +59,9 @@ impl PgBouncer {
     }
 
     pub(super) fn create(upstream: u16, settings: Vec<(String, String)>) -> io::Result<Self> {
-        let program = find_program()?;
+        let program = find_program("pgbouncer", "PGBOUNCER_BIN", &["/usr/sbin"])?;
         let psql = Psql::new(&find_programs()?);
-        let directory = create_directory("tower-inbox-pgbouncer-")?;
+        let directory = create_directory("pgbouncer")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
@@ -153,15 +153,10 @@ impl PgBouncer {
     }
 
     fn start_on_free_port(&mut self) -> io::Result<()> {
-        let mut retries = 0..PORT_RETRIES;
-        loop {
+        retry_taken_ports(|| {
             self.port = free_port()?;
-            match self.start_again() {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && retries.next().is_some() => {}
-                result => return result,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn wait_until_ready(&mut self, log_start: usize) -> io::Result<()> {
@@ -241,23 +236,10 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Debian keeps the program outside of the `PATH` of users who are not root.
-fn find_program() -> io::Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin")])
-        .map(|directory| directory.join("pgbouncer"))
-        .find(|program| program.is_file())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                "install pgbouncer: neither PATH nor /usr/sbin holds it",
-            )
-        })
-}
-
 /// What the watchdog does to the directory `$1`.
 const CLEAN_UP: &str = r#"
+# What is being started needs a moment to write its number down.
+sleep 0.1
 pid=$(cat "$1/pid") && kill -KILL "$pid"
 rm -rf "$1"
 "#;
@@ -265,5 +247,3 @@ rm -rf "$1"
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-const PORT_RETRIES: u32 = 10;

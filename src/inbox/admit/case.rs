@@ -8,7 +8,7 @@ use crate::{
         DeadLettered, InFlight, KeyReused, LeaseLost,
         config::Config,
         known::Sighting,
-        store::{Earlier, Record},
+        store::{Buried, Earlier, Record},
     },
 };
 
@@ -67,16 +67,21 @@ impl<C: Send + 'static> Case<C> {
 
     async fn recognised<R>(
         &self,
-        _: Earlier,
+        earlier: Earlier,
         looked_back: Result<Option<Record>, BoxError>,
     ) -> Result<Admission<R>, BoxError> {
         match looked_back {
             Ok(record) => {
+                if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
+                    self.config.ages.note(identity.consumer, age);
+                }
                 self.decided(Decision::Duplicate).await;
                 Ok(Admission::Duplicate(record))
             }
             Err(error) => {
-                self.decided(decision(&error)).await;
+                let in_flight = error.is::<InFlight>();
+                let decision = if in_flight { Decision::InFlight } else { decision(&error) };
+                self.decided(decision).await;
                 Err(error)
             }
         }
@@ -155,9 +160,13 @@ impl<C: Send + 'static> Case<C> {
     async fn look_back(&self) -> Result<Option<Record>, BoxError> {
         if let Some(Identity { consumer, key, .. }) = self.identity
             && let Some(poison) = &self.config.poison
-            && let Some(attempts) = poison.store.buried(consumer, key).await?
         {
-            return Err(DeadLettered::new(attempts, None).into());
+            match poison.store.buried(consumer, key).await? {
+                Buried::No => {}
+                Buried::Dead(attempts) => return Err(DeadLettered::new(attempts, None).into()),
+                // Neither a duplicate nor dead: nobody has handled it.
+                Buried::Freed => return Err(InFlight::new().into()),
+            }
         }
         self.compare().await
     }

@@ -44,7 +44,8 @@ pub trait PoisonStore: InboxStore {
     /// not counted.
     fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>>;
 
-    /// Removes what was counted, inside the transaction that handled the message.
+    /// Removes what was counted, and a dead letter of it, inside the transaction that handled the
+    /// message: a letter that was requeued ends with the commit that handles it, and not later.
     fn forget_attempts<'a>(
         &'a self,
         connection: &'a mut Self::Connection,
@@ -83,12 +84,12 @@ pub trait PoisonStore: InboxStore {
     /// nothing was done.
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>>;
 
-    /// Whether the claim of a message is that of a dead letter, and how often it was tried.
+    /// Whether the claim of a message, which was seen a moment ago, is that of a dead letter.
     fn buried(
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>>;
+    ) -> BoxFuture<'static, Result<Buried, StoreError>>;
 }
 
 /// The answer to [`PoisonStore::begin_attempt`]; complete by nature.
@@ -100,6 +101,17 @@ pub enum Begun {
     Handled,
     /// Another delivery is being handled. Nothing was counted.
     InFlight,
+}
+
+/// The answer to [`PoisonStore::buried`]; complete by nature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// The message was handled.
+    No,
+    /// It is a dead letter that was tried so often.
+    Dead(Attempts),
+    /// It was one when the claim was seen, and has been requeued since: the next delivery is handled.
+    Freed,
 }
 
 /// How often a message was tried.
@@ -260,7 +272,7 @@ macro_rules! forward {
                 &self,
                 consumer: ConsumerId,
                 key: InboxKey,
-            ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+            ) -> BoxFuture<'static, Result<Buried, StoreError>> {
                 (**self).buried(consumer, key)
             }
         }

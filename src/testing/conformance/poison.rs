@@ -16,7 +16,7 @@ use crate::{
     hook::{BoxFuture, CommitHook, Decision, Delivery},
     inbox::{
         DeadLetterPolicy, DeadLettered, InFlight, Leased, Outcome, Received,
-        store::{Attempts, Begun, Burial, Claimed, Failure, InboxStore, LeaseClaimed, PoisonStore},
+        store::{Attempts, Begun, Burial, Buried, Claimed, Failure, InboxStore, LeaseClaimed, PoisonStore},
     },
     testing::Harness,
 };
@@ -209,12 +209,12 @@ where
     let completed = super::Deed::Complete(window());
     assert!(store.settle(grant, completed).await.unwrap());
     assert!(!store.bury(burial(1)).await.unwrap(), "it is handled");
-    assert_eq!(store.buried(consumer, key(1)).await.unwrap(), None);
+    assert_eq!(store.buried(consumer, key(1)).await.unwrap(), Buried::No);
     assert_eq!(store.begin_attempt(consumer, key(1)).await.unwrap(), Begun::Handled);
 
     assert!(store.bury(burial(2)).await.unwrap());
     assert!(!store.bury(burial(2)).await.unwrap(), "it is buried");
-    assert_eq!(store.buried(consumer, key(2)).await.unwrap(), Some(Attempts::new(2, 2)));
+    assert_eq!(store.buried(consumer, key(2)).await.unwrap(), Buried::Dead(Attempts::new(2, 2)));
 
     // Of many who would bury it, one does.
     let burials: Vec<_> = (0..8)

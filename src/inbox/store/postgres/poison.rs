@@ -5,7 +5,7 @@ use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, PoisonStore},
     key::InboxKey,
 };
 
@@ -80,7 +80,7 @@ impl PoisonStore for PgStore {
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
         let store = self.clone();
         Box::pin(async move { buried(&store, consumer, key).await })
     }
@@ -216,13 +216,17 @@ async fn buried(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,
-) -> Result<Option<Attempts>, StoreError> {
+) -> Result<Buried, StoreError> {
     Statement::new(include_str!("sql/buried.sql"))
         .value(consumer.get())
         .value(key)
         .fetch_optional(&store.pool)
         .await
-        .and_then(|row| row.map(|row| attempts(&row, 0)).transpose())
+        .and_then(|row| match row {
+            None => Ok(Buried::No),
+            Some(row) if row.try_get(2)? => Ok(Buried::Freed),
+            Some(row) => attempts(&row, 0).map(Buried::Dead),
+        })
         .map_err(|error| classify(error, "could not look a dead letter up"))
 }
 

@@ -45,6 +45,14 @@ impl Statement {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(pool).await
     }
 
+    pub(super) async fn fetch_one(&self, pool: &PgPool) -> Result<PgRow, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(pool).await
+    }
+
+    pub(super) async fn fetch_all(&self, pool: &PgPool) -> Result<Vec<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_all(pool).await
+    }
+
     pub(super) async fn execute_in(
         &self,
         connection: &mut PgConnection,
@@ -52,8 +60,11 @@ impl Statement {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(connection).await
     }
 
-    pub(super) async fn fetch_one(&self, pool: &PgPool) -> Result<PgRow, sqlx::Error> {
-        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(pool).await
+    pub(super) async fn fetch_optional_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_optional(connection).await
     }
 
     pub(super) async fn fetch_in(
@@ -210,6 +221,12 @@ impl From<&[i64]> for Value {
     }
 }
 
+impl From<Option<InboxKey>> for Value {
+    fn from(key: Option<InboxKey>) -> Self {
+        key.map_or_else(|| Self { sql: "null".into(), kind: "uuid" }, Self::from)
+    }
+}
+
 impl From<Option<f64>> for Value {
     fn from(number: Option<f64>) -> Self {
         Self { sql: number.map_or("null".into(), |number| number.to_string()), kind: "float8" }
@@ -221,6 +238,12 @@ impl From<&str> for Value {
     fn from(text: &str) -> Self {
         let hex = hex(text.as_bytes());
         Self { sql: format!("convert_from(decode('{hex}','hex'),'UTF8')"), kind: "text" }
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or_else(|| Self { sql: "null".into(), kind: "text" }, Self::from)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, OpenTx, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore},
     key::InboxKey,
 };
 
@@ -87,7 +87,7 @@ impl PoisonStore for SqliteStore {
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
         let store = self.clone();
         Box::pin(async move { buried(&store, consumer, key).await })
     }
@@ -149,6 +149,7 @@ async fn forget_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&mut *connection, consumer, key).await.map_err(failed)?;
     forget_in(connection, consumer, key).await.map_err(failed)
 }
 
@@ -157,6 +158,7 @@ async fn drop_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&store.pool, consumer, key).await.map_err(failed)?;
     forget_in(&store.pool, consumer, key).await.map_err(failed)
 }
 
@@ -233,7 +235,8 @@ async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
     else {
         return Box::new(tx).rollback().await.map(|()| false);
     };
-    take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+    let until = now.after(window);
+    take(tx.connection_mut(), consumer, key, until).await.map_err(failed)?;
     sqlx::query(include_str!("sql/forget_lease.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
@@ -254,6 +257,7 @@ async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
         .bind(attempts.finished)
         .bind(first_at.unwrap_or(now.floor()))
         .bind(now.floor())
+        .bind(until)
         .bind(reason)
         .bind(payload)
         .execute(tx.connection_mut())
@@ -267,17 +271,34 @@ async fn buried(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
-) -> Result<Option<Attempts>, StoreError> {
-    let found: Option<(u32, u32)> = sqlx::query_as(include_str!("sql/buried.sql"))
+) -> Result<Buried, StoreError> {
+    let found: Option<(u32, u32, bool)> = sqlx::query_as(include_str!("sql/buried.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .fetch_optional(&store.pool)
         .await
         .map_err(|error| classify(error, "could not look a dead letter up"))?;
-    Ok(found.map(|(started, finished)| Attempts::new(started, finished)))
+    Ok(match found {
+        None => Buried::No,
+        Some((.., true)) => Buried::Freed,
+        Some((started, finished, false)) => Buried::Dead(Attempts::new(started, finished)),
+    })
 }
 
-async fn forget_in<'c>(
+pub(super) async fn forget_letter<'c>(
+    executor: impl SqliteExecutor<'c>,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/forget_letter.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().to_vec())
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn forget_in<'c>(
     executor: impl SqliteExecutor<'c>,
     consumer: ConsumerId,
     key: InboxKey,
