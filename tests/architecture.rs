@@ -50,6 +50,29 @@ fn sqlx_stays_in_its_folders() {
     }
 }
 
+/// A pooler in transaction mode may give the session to somebody else between the two messages that a
+/// query with bound values takes; see `src/inbox/store/postgres/statement.rs`.
+#[test]
+fn what_is_sent_outside_of_a_transaction_is_one_message() {
+    let files = sources(&root().join("src/inbox/store/postgres"))
+        .into_iter()
+        .chain([root().join("src/schema/postgres.rs")]);
+    let mut pooled = 0;
+    for file in files {
+        let text = code(&fs::read_to_string(&file).unwrap());
+        for statement in text.split(';') {
+            let on_pool = statement.contains("pool)\n") || statement.contains("pool).");
+            pooled += usize::from(on_pool);
+            assert!(
+                !on_pool || !statement.contains("sqlx::query"),
+                "{} sends a query with bound values to the pool:{statement}",
+                file.display()
+            );
+        }
+    }
+    assert!(pooled > 5, "the pool is not found in use");
+}
+
 #[test]
 fn imports_are_found_in_code_and_not_in_comments() {
     let text = "use crate::{\n    key::Dedup,\n    hook::{A, error::B},\n};\n// crate::inbox\nfn f() { crate::lines::g() }";

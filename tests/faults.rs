@@ -19,7 +19,10 @@ use std::{
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use support::harness::{Postgres, Sqlite};
+use support::{
+    harness::{Postgres, Sqlite},
+    random::Random,
+};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::{
     BoxError, InboxLayer, Outcome,
@@ -155,12 +158,7 @@ async fn deliver_all<H: Harness>(
     gentle: &AtomicBool,
 ) -> u64 {
     let mut random = Random(seed);
-    let mut deliveries: Vec<u64> = (0..MESSAGES).collect();
-    deliveries.extend((0..MESSAGES * 3 / 10).map(|_| random.below(MESSAGES)));
-    for at in (1..deliveries.len()).rev() {
-        deliveries.swap(at, usize::try_from(random.below(at as u64 + 1)).unwrap());
-    }
-    let deliveries = Arc::new(deliveries);
+    let deliveries = Arc::new(random.deliveries(MESSAGES, MESSAGES * 3 / 10));
     let next = Arc::new(AtomicU64::new(0));
     let gentle = gentle.load(Ordering::SeqCst);
     let tasks: Vec<_> = (0..workers)
@@ -284,19 +282,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn rounds(a_tenth: u64) -> u64 {
     if env::var_os("TOWER_INBOX_LONG").is_some() { a_tenth * 10 } else { a_tenth }
-}
-
-/// SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 const MESSAGES: u64 = 1500;

@@ -11,4 +11,16 @@ mod conformance {
     tower_inbox::conformance!(
         #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
     );
+    tower_inbox::batch_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
+    tower_inbox::record_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
+    tower_inbox::admin_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
+    tower_inbox::poison_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
 }

@@ -7,4 +7,8 @@ mod conformance {
     use crate::support::harness::Sqlite;
 
     tower_inbox::conformance!(Sqlite::start().await);
+    tower_inbox::batch_conformance!(Sqlite::start().await);
+    tower_inbox::record_conformance!(Sqlite::start().await);
+    tower_inbox::admin_conformance!(Sqlite::start().await);
+    tower_inbox::poison_conformance!(Sqlite::start().await);
 }

@@ -80,7 +80,7 @@ async fn a_dropped_commit_leaves_no_transaction() {
             .unwrap();
         match store.claim(claim(consumer, 1)).await.unwrap() {
             Claimed::Won(_) => assert_eq!(effects, 0),
-            Claimed::Duplicate => assert_eq!(effects, 1),
+            Claimed::Duplicate(_) => assert_eq!(effects, 1),
             Claimed::InFlight => panic!("nobody is at work"),
         }
     }

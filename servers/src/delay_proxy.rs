@@ -37,10 +37,14 @@ impl DelayProxy {
     pub fn start(upstream: SocketAddr, one_way: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            stopped: AtomicBool::new(false),
+            upstream: Mutex::new(upstream),
+            connections: Mutex::default(),
+        });
         let acceptor = thread::Builder::new().name("delay-proxy".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || shared.accept(&listener, upstream, one_way)
+            move || shared.accept(&listener, one_way)
         })?;
         Ok(Self { address, shared, acceptor: Some(acceptor) })
     }
@@ -48,6 +52,12 @@ impl DelayProxy {
     /// The loopback port that clients connect to.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Sends new connections to another server, as an address that moves on a failover does. Those of
+    /// now stay where they are until they are [cut](Self::cut).
+    pub fn redirect(&self, upstream: SocketAddr) {
+        *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
     }
 
     /// Closes all current connections on both sides; what was on its way is lost.
@@ -75,18 +85,20 @@ impl Drop for DelayProxy {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     stopped: AtomicBool,
+    upstream: Mutex<SocketAddr>,
     connections: Mutex<Vec<Weak<Connection>>>,
 }
 
 impl Shared {
-    fn accept(&self, listener: &TcpListener, upstream: SocketAddr, one_way: Duration) {
+    fn accept(&self, listener: &TcpListener, one_way: Duration) {
         for client in listener.incoming() {
             if self.stopped.load(Ordering::SeqCst) {
                 return;
             }
+            let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
             // A connection that cannot be set up is closed, which its client will notice.
             if let Ok(connection) = client.and_then(|client| Connection::open(client, upstream)) {
                 let connection = Arc::new(connection);

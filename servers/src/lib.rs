@@ -21,11 +21,13 @@
 //! cargo run -q -p tower-inbox-servers -- cargo test -p tower-inbox
 //! ```
 
+mod account;
 mod daemon;
 mod delay_proxy;
 mod directory;
 mod log;
 mod nats;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod program;
@@ -34,6 +36,7 @@ mod watchdog;
 
 pub use delay_proxy::DelayProxy;
 pub use nats::NatsServer;
-pub use postgres::{PostgresBuilder, PostgresServer};
+pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
+pub use postgres::{PostgresBuilder, PostgresServer, StandbyBuilder};
 pub use rabbit::RabbitServer;
 pub use watchdog::Watchdog;

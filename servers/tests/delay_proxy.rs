@@ -64,8 +64,23 @@ fn a_cut_loses_what_is_on_its_way() {
 }
 
 #[test]
+fn a_redirection_holds_for_the_next_connections() {
+    let (first, second) = (TcpListener::bind(ANY).unwrap(), echo_server());
+    let proxy = DelayProxy::start(first.local_addr().unwrap(), Duration::ZERO).unwrap();
+    let mut old = connect(&proxy);
+    let mut upstream = first.accept().unwrap().0;
+    proxy.redirect(second);
+    assert!(is_alive(&mut connect(&proxy)));
+    old.write_all(b"ping").unwrap();
+    upstream.read_exact(&mut [0; 4]).unwrap();
+    proxy.cut();
+    assert!(!is_alive(&mut old));
+    assert!(is_alive(&mut connect(&proxy)));
+}
+
+#[test]
 fn an_upstream_that_is_gone_closes_the_client() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = TcpListener::bind(ANY).unwrap();
     let upstream = listener.local_addr().unwrap();
     drop(listener);
     let proxy = DelayProxy::start(upstream, Duration::ZERO).unwrap();
@@ -94,7 +109,7 @@ fn is_alive(client: &mut TcpStream) -> bool {
 }
 
 fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming() {
@@ -105,3 +120,5 @@ fn echo_server() -> SocketAddr {
     });
     address
 }
+
+const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);

@@ -41,6 +41,15 @@ impl StoreError {
         )
     }
 
+    /// The answer about a consumer that nobody has registered, worded once for all stores.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn unknown_consumer(consumer: &str) -> Self {
+        Self::new(
+            StoreErrorKind::UnknownConsumer,
+            format!("there is no consumer {consumer:?}: it is registered by its first delivery"),
+        )
+    }
+
     /// The kind, for decisions.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -84,6 +93,8 @@ pub enum StoreErrorKind {
     /// encoding, hash function, layout or secret. See
     /// [`InboxLayer::hasher`](crate::inbox::InboxLayer::hasher).
     KeyChanged,
+    /// There is no consumer of this name. It is registered by its first delivery.
+    UnknownConsumer,
     /// The transaction was no longer usable at its commit: a statement in it had failed, or it had
     /// ended before. What it had not committed itself was rolled back.
     Aborted,

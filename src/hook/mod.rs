@@ -21,6 +21,12 @@ pub enum Decision {
     Duplicate,
     /// Another delivery of the same message is being worked on; the handler did not run.
     InFlight,
+    /// The key was handled within the window with a message that says something else; the handler
+    /// did not run.
+    KeyReused,
+    /// The message failed too often and is kept among the dead letters; it needs no further
+    /// delivery. Reported for its redeliveries, too.
+    DeadLettered,
     /// The message has no key and the layer refuses such messages; the handler did not run.
     Rejected,
     /// The message has no key and the handler ran without a claim.

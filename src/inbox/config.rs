@@ -4,12 +4,13 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
-    store::{ConsumerId, InboxStore},
+    poison::Poison,
+    store::{ConsumerId, DuplicateAges, InboxStore, RecordStore},
 };
 use crate::{
     error::StoreError,
     hook::CommitHook,
-    key::{Canonical, InboxKey, KeyEncoder, KeyHasher, Secret, Xxh64Keyed},
+    key::{Canonical, InboxKey, KeyHasher, Secret, Xxh64Keyed, probe},
 };
 
 /// What happens to a message whose key is absent: every chosen field is none.
@@ -31,6 +32,12 @@ pub(super) struct Config<C> {
     pub(super) window: Window,
     pub(super) without_key: WithoutKey,
     pub(super) hooks: Vec<Arc<dyn CommitHook<C>>>,
+    /// Where responses and fingerprints are kept, if they are.
+    pub(super) records: Option<Arc<dyn RecordStore<Connection = C>>>,
+    /// Who counts attempts, if anybody does.
+    pub(super) poison: Option<Poison<C>>,
+    /// Where the store has the ages of duplicates counted.
+    pub(super) ages: DuplicateAges,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
@@ -45,12 +52,15 @@ pub(super) struct Registration {
 }
 
 impl<C: Send + 'static> Config<C> {
-    pub(super) fn new(consumer: Arc<str>) -> Self {
+    pub(super) fn new(consumer: Arc<str>, ages: DuplicateAges) -> Self {
         Self {
             consumer,
             window: Window::default(),
             without_key: WithoutKey::default(),
             hooks: Vec::new(),
+            records: None,
+            poison: None,
+            ages,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
             registration: Arc::default(),
@@ -65,7 +75,7 @@ impl<C: Send + 'static> Config<C> {
         let register = || async {
             let meta = store.meta().await?;
             let secret = self.secret.unwrap_or(meta.secret);
-            let probe = self.hasher.key(probe().as_bytes(), &secret);
+            let probe = probe(&*self.hasher, &secret);
             let consumer = store.register(Arc::clone(&self.consumer), self.window, probe).await?;
             Ok(Registration { consumer, secret })
         };
@@ -77,13 +87,6 @@ impl<C: Send + 'static> Config<C> {
     }
 }
 
-/// A fixed message: its key tells two ways of making keys apart.
-fn probe() -> Canonical {
-    let mut encoder = KeyEncoder::new("tower-inbox");
-    encoder.field("probe").field(&1);
-    encoder.finish()
-}
-
 impl<C> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
@@ -91,6 +94,9 @@ impl<C> Clone for Config<C> {
             window: self.window,
             without_key: self.without_key,
             hooks: self.hooks.clone(),
+            records: self.records.clone(),
+            poison: self.poison.clone(),
+            ages: self.ages.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
             registration: Arc::clone(&self.registration),

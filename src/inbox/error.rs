@@ -1,5 +1,8 @@
 use std::{error::Error, fmt};
 
+use super::store::Attempts;
+use crate::error::BoxError;
+
 /// Another delivery of this message is being worked on.
 ///
 /// Not a duplicate: the other worker may still fail. Do not acknowledge the message; let the broker
@@ -87,3 +90,87 @@ impl fmt::Display for TransactionNotReturned {
 }
 
 impl Error for TransactionNotReturned {}
+
+/// The message failed too often and is among the dead letters now.
+///
+/// Acknowledge it: the database keeps it, redeliveries are answered with this error, and
+/// `tower-inbox dead requeue` lets it through again. See
+/// [`InboxLayer::dead_letters`](super::InboxLayer::dead_letters).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DeadLettered {
+    /// How often it was tried.
+    pub attempts: Attempts,
+    source: Option<BoxError>,
+}
+
+impl DeadLettered {
+    pub(crate) fn new(attempts: Attempts, source: Option<BoxError>) -> Self {
+        Self { attempts, source }
+    }
+}
+
+impl fmt::Display for DeadLettered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the message failed too often ({}) and is a dead letter", self.attempts)
+    }
+}
+
+impl Error for DeadLettered {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// The key was handled before with a message that says something else.
+///
+/// Neither a duplicate nor new: the sender used one key for two things. Do not repeat it as it is;
+/// see [`InboxLayer::fingerprint`](super::InboxLayer::fingerprint).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct KeyReused {}
+
+impl KeyReused {
+    pub(crate) const fn new() -> Self {
+        Self {}
+    }
+}
+
+impl fmt::Display for KeyReused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the inbox key was handled before with another message under it")
+    }
+}
+
+impl Error for KeyReused {}
+
+/// The handler's response is larger than what a layer keeps for replay; nothing was committed.
+///
+/// See [`ReplayLayer::oversized`](super::replay::ReplayLayer::oversized).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResponseTooLarge {
+    /// The size of the encoded response in bytes.
+    pub size: usize,
+    /// The largest that is kept.
+    pub limit: usize,
+}
+
+impl ResponseTooLarge {
+    pub(crate) const fn new(size: usize, limit: usize) -> Self {
+        Self { size, limit }
+    }
+}
+
+impl fmt::Display for ResponseTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size, limit } = self;
+        write!(
+            f,
+            "the response of {size} bytes is too large to be kept for replay, the limit is {limit}; \
+             raise it with `max_response` or choose `Oversized::Forget`"
+        )
+    }
+}
+
+impl Error for ResponseTooLarge {}

@@ -8,13 +8,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    Outcome,
-    admit::{Admission, Settle},
+    admit::{Admission, Settle, Verdict},
+    ending::{Ending, Plain},
 };
 use crate::{error::BoxError, hook::BoxFuture};
 
 pin_project! {
-    /// Resolves to the [`Outcome`] of one delivery.
+    /// Resolves to what became of one delivery: an [`Outcome`](super::Outcome), or a
+    /// [`Replay`](super::replay::Replay) where responses are kept.
     ///
     /// # Cancellation
     ///
@@ -22,12 +23,13 @@ pin_project! {
     /// back; if the commit was under way it may have taken effect, and a redelivery is then a
     /// duplicate. In leased mode the claim stays until its lease runs out.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, R>
+    pub struct ResponseFuture<S, R, E = Plain>
     where
         S: Service<R>,
     {
         #[pin]
         state: State<S, R>,
+        ending: E,
     }
 }
 
@@ -48,30 +50,33 @@ pin_project! {
         },
         Settling {
             settling: BoxFuture<'static, Result<(), BoxError>>,
-            handled: Option<Result<S::Response, BoxError>>,
+            handled: Option<S::Response>,
         },
         Done,
     }
 }
 
-impl<S: Service<R>, R> ResponseFuture<S, R> {
+impl<S: Service<R>, R, E> ResponseFuture<S, R, E> {
     pub(super) fn new(
         admitting: BoxFuture<'static, Result<Admission<R>, BoxError>>,
         inner: S,
+        ending: E,
     ) -> Self {
-        Self { state: State::Admitting { admitting, inner } }
+        Self { state: State::Admitting { admitting, inner }, ending }
     }
 }
 
-impl<S, R> Future for ResponseFuture<S, R>
+impl<S, R, E> Future for ResponseFuture<S, R, E>
 where
     S: Service<R>,
     S::Error: Into<BoxError>,
+    E: Ending<S::Response>,
 {
-    type Output = Result<Outcome<S::Response>, BoxError>;
+    type Output = Result<E::Output, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let (mut state, ending) = (this.state, this.ending);
         loop {
             match state.as_mut().project() {
                 StateProj::Admitting { admitting, inner } => {
@@ -80,9 +85,9 @@ where
                             let handling = inner.call(request);
                             state.set(State::Handling { handling, settle: Some(settle) });
                         }
-                        Ok(Admission::Duplicate) => {
+                        Ok(Admission::Duplicate(record)) => {
                             state.set(State::Done);
-                            return Poll::Ready(Ok(Outcome::Duplicate));
+                            return Poll::Ready(ending.duplicate(record));
                         }
                         Err(error) => {
                             state.set(State::Done);
@@ -95,19 +100,20 @@ where
                     let settle = settle.take().expect("the handler finishes once");
                     // The handler's future goes first: a transaction that it still holds comes home.
                     state.set(State::Done);
-                    let settling = settle(handled.is_ok());
-                    state.set(State::Settling { settling, handled: Some(handled) });
+                    let (verdict, handled) = match handled {
+                        Ok(response) => (Verdict::Handled(ending.keep(&response)), Some(response)),
+                        Err(error) => (Verdict::Failed(error), None),
+                    };
+                    state.set(State::Settling { settling: settle(verdict), handled });
                 }
                 StateProj::Settling { settling, handled } => {
                     let settled = ready!(settling.as_mut().poll(cx));
-                    let handled = handled.take().expect("a delivery ends once");
+                    let handled = handled.take();
                     state.set(State::Done);
-                    // The handler's own error is the news; a failed rollback or release follows
-                    // from the same cause and mends itself.
-                    return Poll::Ready(match (handled, settled) {
-                        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-                        (Ok(response), Ok(())) => Ok(Outcome::Handled(response)),
-                    });
+                    return Poll::Ready(settled.map(|()| {
+                        let response = handled.expect("a verdict of failure settles as an error");
+                        ending.handled(response)
+                    }));
                 }
                 StateProj::Done => panic!("`ResponseFuture` polled after completion"),
             }
@@ -115,7 +121,7 @@ where
     }
 }
 
-impl<S: Service<R>, R> fmt::Debug for ResponseFuture<S, R> {
+impl<S: Service<R>, R, E> fmt::Debug for ResponseFuture<S, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use crate::key::{Canonical, Dedup, KeyEncoder, KeyFields, encode};
+use crate::key::{Canonical, Dedup, Fingerprint, KeyEncoder, KeyFields, encode};
 
 /// Where a layer takes the key of a message from.
 ///
@@ -10,6 +10,20 @@ use crate::key::{Canonical, Dedup, KeyEncoder, KeyFields, encode};
 pub trait KeySource<M> {
     /// Encodes what makes the message the same message again.
     fn canonical(&self, message: &M) -> Canonical;
+
+    /// Takes the fingerprint of the whole message, where reused keys are to be found out. `None` by
+    /// default: nothing is kept or compared.
+    fn fingerprint(&self, _message: &M) -> Option<Fingerprint> {
+        None
+    }
+
+    /// Writes the message down as a dead letter keeps it. `None` by default: only the key and the
+    /// reason are kept.
+    ///
+    /// Called before each claim, because afterwards the message belongs to the handler.
+    fn payload(&self, _message: &M) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Takes the key from the message's [`Dedup`] implementation.
@@ -82,5 +96,70 @@ impl<F, M> fmt::Debug for ByFields<F, M> {
 impl<F, M> fmt::Debug for ByEncoder<F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ByEncoder").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Adds the fingerprint of the whole message to a source; made by
+/// [`InboxLayer::fingerprint`](super::InboxLayer::fingerprint).
+#[derive(Clone)]
+pub struct WithFingerprint<K, F> {
+    pub(super) source: K,
+    pub(super) body: F,
+}
+
+impl<M, K, F, B> KeySource<M> for WithFingerprint<K, F>
+where
+    K: KeySource<M>,
+    F: Fn(&M) -> B,
+    B: AsRef<[u8]>,
+{
+    fn canonical(&self, message: &M) -> Canonical {
+        self.source.canonical(message)
+    }
+
+    fn fingerprint(&self, message: &M) -> Option<Fingerprint> {
+        Some(Fingerprint::of((self.body)(message).as_ref()))
+    }
+
+    fn payload(&self, message: &M) -> Option<Vec<u8>> {
+        self.source.payload(message)
+    }
+}
+
+/// Adds to a source how a dead letter keeps the message; made by
+/// [`InboxLayer::payload`](super::InboxLayer::payload).
+#[derive(Clone)]
+pub struct WithPayload<K, F> {
+    pub(super) source: K,
+    pub(super) write: F,
+}
+
+impl<M, K, F> KeySource<M> for WithPayload<K, F>
+where
+    K: KeySource<M>,
+    F: Fn(&M) -> Vec<u8>,
+{
+    fn canonical(&self, message: &M) -> Canonical {
+        self.source.canonical(message)
+    }
+
+    fn fingerprint(&self, message: &M) -> Option<Fingerprint> {
+        self.source.fingerprint(message)
+    }
+
+    fn payload(&self, message: &M) -> Option<Vec<u8>> {
+        Some((self.write)(message))
+    }
+}
+
+impl<K: fmt::Debug, F> fmt::Debug for WithFingerprint<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithFingerprint").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl<K: fmt::Debug, F> fmt::Debug for WithPayload<K, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithPayload").field("source", &self.source).finish_non_exhaustive()
     }
 }

@@ -6,8 +6,10 @@ use super::{
     Inbox, InvalidWindow, Window, WithoutKey,
     admit::{InLease, InTransaction},
     config::Config,
-    key_source::{ByEncoder, ByFields, Derived},
-    store::InboxStore,
+    key_source::{ByEncoder, ByFields, Derived, WithFingerprint, WithPayload},
+    poison::{DeadLetterPolicy, Poison},
+    replay::ReplayLayer,
+    store::{InboxStore, PoisonStore, RecordStore},
 };
 use crate::{
     error::StoreError,
@@ -96,8 +98,8 @@ impl<St: InboxStore> InboxLayer<St> {
     /// registered at the first call, or by [`prepare`](Self::prepare).
     pub fn new(consumer: impl Into<Arc<str>>, store: St) -> Self {
         Self {
+            config: Config::new(consumer.into(), store.duplicate_ages()),
             store: Arc::new(store),
-            config: Config::new(consumer.into()),
             source: Derived::default(),
             mode: InTransaction { wait: WAIT },
         }
@@ -226,6 +228,73 @@ impl<St: InboxStore, K, X> InboxLayer<St, K, X> {
     /// The store.
     pub fn store(&self) -> &St {
         &self.store
+    }
+}
+
+impl<St: RecordStore + 'static, K, X> InboxLayer<St, K, X> {
+    /// Keeps the response of each message, and answers duplicates with it. See
+    /// [`replay`](super::replay).
+    pub fn replay<Co>(mut self, codec: Co) -> ReplayLayer<St, K, X, Co> {
+        self.keep_records();
+        ReplayLayer::new(self, codec)
+    }
+
+    /// Keeps a fingerprint of what the closure returns, usually the whole body of the message, and
+    /// refuses a duplicate whose body differs with [`KeyReused`](super::KeyReused).
+    ///
+    /// A key that was handled without a fingerprint is a duplicate whatever it says. In flight comes
+    /// before: while the first message is being handled, another body under its key is
+    /// [`InFlight`](super::InFlight).
+    ///
+    /// Costs one more statement in the transaction (the same one as [`replay`](Self::replay)'s), and
+    /// a read for each duplicate. Call it after what chooses the key.
+    ///
+    /// ```
+    /// # use tower_inbox::{InboxLayer, inbox::SqliteStore};
+    /// # #[derive(Clone)] struct Webhook { id: String, body: Vec<u8> }
+    /// # async fn example(store: SqliteStore) {
+    /// let layer = InboxLayer::new("billing", store)
+    ///     .dedup_by(|hook: &Webhook| hook.id.clone())
+    ///     .fingerprint(|hook: &Webhook| hook.body.clone());
+    /// # }
+    /// ```
+    pub fn fingerprint<M, F, B>(mut self, body: F) -> InboxLayer<St, WithFingerprint<K, F>, X>
+    where
+        F: Fn(&M) -> B,
+        B: AsRef<[u8]>,
+    {
+        self.keep_records();
+        let Self { store, config, source, mode } = self;
+        InboxLayer { store, config, source: WithFingerprint { source, body }, mode }
+    }
+
+    fn keep_records(&mut self) {
+        self.config.records = Some(Arc::clone(&self.store) as _);
+    }
+}
+
+impl<St: PoisonStore + 'static, K, X> InboxLayer<St, K, X> {
+    /// Gives up on a message that failed too often: it is put among the dead letters, and its
+    /// deliveries fail with [`DeadLettered`](super::DeadLettered), which is to be acknowledged. Never
+    /// by default: the broker decides how often it delivers.
+    ///
+    /// `tower-inbox dead list` shows them; `dead requeue` lets one through again.
+    pub fn dead_letters(mut self, policy: DeadLetterPolicy) -> Self {
+        self.config.poison = Some(Poison::new(Arc::clone(&self.store) as _, policy));
+        self
+    }
+
+    /// Keeps with a dead letter what the closure writes, usually the message as it came, so that it
+    /// can be delivered from the database again. By default only key and reason are kept.
+    ///
+    /// The closure runs before each claim, because afterwards the message is the handler's. Call it
+    /// after what chooses the key.
+    pub fn payload<M, F>(self, write: F) -> InboxLayer<St, WithPayload<K, F>, X>
+    where
+        F: Fn(&M) -> Vec<u8>,
+    {
+        let Self { store, config, source, mode } = self;
+        InboxLayer { store, config, source: WithPayload { source, write }, mode }
     }
 }
 

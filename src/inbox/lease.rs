@@ -54,6 +54,10 @@ impl Lease {
         if self.settle(Deed::Extend(lease)).await? { Ok(()) } else { Err(LeaseLost::new().into()) }
     }
 
+    pub(super) fn grant(&self) -> Grant {
+        self.grant
+    }
+
     pub(super) fn settle(&self, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.store.settle(self.grant, deed)
     }

@@ -2,27 +2,39 @@
 
 mod admit;
 mod config;
+mod ending;
 mod error;
 mod future;
+#[cfg(feature = "http")]
+pub mod http;
 mod key_source;
 mod layer;
 mod lease;
 mod outcome;
+mod poison;
 mod received;
+pub mod redelivery;
+pub mod replay;
 pub mod retention;
 mod service;
+mod shutdown;
 pub mod store;
 mod tx;
 mod window;
 
 pub use admit::{InLease, InTransaction, Mode};
 pub use config::WithoutKey;
-pub use error::{InFlight, KeyAbsent, LeaseLost, TransactionNotReturned};
+pub use ending::{Ending, Plain};
+pub use error::{
+    DeadLettered, InFlight, KeyAbsent, KeyReused, LeaseLost, ResponseTooLarge,
+    TransactionNotReturned,
+};
 pub use future::ResponseFuture;
-pub use key_source::{ByEncoder, ByFields, Derived, KeySource};
+pub use key_source::{ByEncoder, ByFields, Derived, KeySource, WithFingerprint, WithPayload};
 pub use layer::InboxLayer;
 pub use lease::Lease;
 pub use outcome::Outcome;
+pub use poison::DeadLetterPolicy;
 pub use received::{Leased, Received};
 pub use service::Inbox;
 #[cfg(feature = "postgres")]

@@ -10,6 +10,7 @@ use super::{
     KeySource, Outcome, ResponseFuture,
     admit::{Ask, InTransaction, Mode},
     config::Config,
+    ending::{Ending, Plain},
     key_source::Derived,
     store::InboxStore,
 };
@@ -44,6 +45,35 @@ impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
     }
 }
 
+impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
+    /// Starts a delivery, whichever way its end is told.
+    pub(super) fn deliver<M, E>(
+        &mut self,
+        message: M,
+        ending: E,
+    ) -> ResponseFuture<S, X::Request, E>
+    where
+        K: KeySource<M>,
+        X: Mode<M, St>,
+        S: Service<X::Request> + Clone,
+        E: Ending<S::Response>,
+    {
+        // The service that was polled ready is the one that is called; the clone stays behind and
+        // has to be polled first.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let ask = Ask {
+            canonical: self.source.canonical(&message),
+            fingerprint: self.source.fingerprint(&message),
+            payload: self.config.poison.as_ref().and_then(|_| self.source.payload(&message)),
+            message,
+            config: Arc::clone(&self.config),
+            store: Arc::clone(&self.store),
+        };
+        ResponseFuture::new(self.mode.admit(ask), inner, ending)
+    }
+}
+
 impl<M, S, St, K, X> Service<M> for Inbox<S, St, K, X>
 where
     St: InboxStore,
@@ -61,17 +91,7 @@ where
     }
 
     fn call(&mut self, message: M) -> Self::Future {
-        // The service that was polled ready is the one that is called; the clone stays behind and
-        // has to be polled first.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
-        let ask = Ask {
-            canonical: self.source.canonical(&message),
-            message,
-            config: Arc::clone(&self.config),
-            store: Arc::clone(&self.store),
-        };
-        ResponseFuture::new(self.mode.admit(ask), inner)
+        self.deliver(message, Plain::default())
     }
 }
 

@@ -5,6 +5,8 @@
 //! unasked: a store that finds its tables missing says so.
 
 #[cfg(feature = "postgres")]
+mod one_transaction;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -22,7 +24,7 @@ pub use postgres::PgSchema;
 pub use sqlite::SqliteSchema;
 
 /// The version of the tables that this release works with.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 3;
 
 /// One numbered step, as plain SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

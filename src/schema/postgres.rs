@@ -1,6 +1,6 @@
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
-use super::{Step, VERSION, check, failed, migrator};
+use super::{Step, VERSION, check, failed, migrator, one_transaction};
 use crate::error::StoreError;
 
 /// The tables in PostgreSQL's schema `tower_inbox`.
@@ -15,12 +15,26 @@ impl PgSchema {
     ///
     /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
     /// the whole script with `tower-inbox migrate --print`.
-    pub const STEPS: &[Step] = &[Step {
-        version: 1,
-        description: "inbox",
-        up: include_str!("../../migrations/postgres/0001_inbox.up.sql"),
-        down: include_str!("../../migrations/postgres/0001_inbox.down.sql"),
-    }];
+    pub const STEPS: &[Step] = &[
+        Step {
+            version: 1,
+            description: "inbox",
+            up: include_str!("../../migrations/postgres/0001_inbox.up.sql"),
+            down: include_str!("../../migrations/postgres/0001_inbox.down.sql"),
+        },
+        Step {
+            version: 2,
+            description: "records",
+            up: include_str!("../../migrations/postgres/0002_records.up.sql"),
+            down: include_str!("../../migrations/postgres/0002_records.down.sql"),
+        },
+        Step {
+            version: 3,
+            description: "batch",
+            up: include_str!("../../migrations/postgres/0003_batch.up.sql"),
+            down: include_str!("../../migrations/postgres/0003_batch.down.sql"),
+        },
+    ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
         Self { pool, classify }
@@ -29,18 +43,14 @@ impl PgSchema {
     /// Brings the tables up to this release. Doing it again changes nothing; two processes at once
     /// take turns.
     ///
-    /// Needs the right to create a schema, and a direct connection: behind a pooler in transaction
-    /// mode the lock that makes two processes take turns does not hold.
+    /// Needs the right to create a schema. Works through a pooler in transaction mode.
     ///
     /// # Cancellation
     ///
-    /// Each step is one transaction; dropping the future leaves whole steps.
+    /// It is one transaction: dropping the future leaves all or nothing.
     pub async fn up(&self) -> Result<(), StoreError> {
-        let mut migrator = migrator(Self::STEPS, TABLE);
-        migrator.create_schema(SCHEMA);
         let mut connection = self.own_connection().await?;
-        migrator
-            .run_direct(None, &mut connection, false)
+        one_transaction::up(&mut connection, &migrator(Self::STEPS, TABLE), SCHEMA, TABLE)
             .await
             .map_err(|error| failed(error, self.classify))?;
         connection.close().await.map_err(|error| self.error(error))
@@ -48,41 +58,35 @@ impl PgSchema {
 
     /// Takes the tables away down to a version; 0 removes the schema as well. Every claim above it
     /// is lost: stop the consumers first.
+    ///
+    /// # Cancellation
+    ///
+    /// It is one transaction: dropping the future leaves all or nothing.
     pub async fn down(&self, version: i64) -> Result<(), StoreError> {
-        if self.version().await?.is_none() {
-            return Ok(());
-        }
-        let migrator = migrator(Self::STEPS, TABLE);
         let mut connection = self.own_connection().await?;
-        migrator
-            .undo(&mut connection, version)
+        let migrator = migrator(Self::STEPS, TABLE);
+        one_transaction::down(&mut connection, &migrator, SCHEMA, TABLE, version)
             .await
             .map_err(|error| failed(error, self.classify))?;
-        if version == 0 {
-            sqlx::raw_sql("drop table tower_inbox.migrations; drop schema tower_inbox")
-                .execute(&mut connection)
-                .await
-                .map_err(|error| self.error(error))?;
-        }
         connection.close().await.map_err(|error| self.error(error))
     }
 
     /// The version found, `None` where there are no tables.
     pub async fn version(&self) -> Result<Option<i64>, StoreError> {
-        // One statement without a plan kept: the table may come and go between two calls.
-        let there: bool =
-            sqlx::query_scalar("select to_regclass('tower_inbox.migrations') is not null")
-                .persistent(false)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|error| self.error(error))?;
+        // Simple queries: no plan is kept, for the table may come and go between two calls, and no
+        // pooler can put another session between parsing and executing.
+        let there: bool = sqlx::raw_sql("select to_regclass('tower_inbox.migrations') is not null")
+            .fetch_one(&self.pool)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(|error| self.error(error))?;
         if !there {
             return Ok(None);
         }
-        sqlx::query_scalar("select max(version) from tower_inbox.migrations where success")
-            .persistent(false)
+        sqlx::raw_sql("select max(version) from tower_inbox.migrations where success")
             .fetch_one(&self.pool)
             .await
+            .and_then(|row| row.try_get(0))
             .map_err(|error| self.error(error))
     }
 
@@ -96,8 +100,8 @@ impl PgSchema {
         VERSION
     }
 
-    /// A connection of our own: the migrator's session lock outlives a failed migration, and must
-    /// not go back into the pool with it.
+    /// A connection of our own: it is closed, and the transaction with it, where a future that is
+    /// dropped would leave it to the pool in a state that sqlx 0.9.0 loses track of.
     async fn own_connection(&self) -> Result<PgConnection, StoreError> {
         let connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
         Ok(connection.detach())

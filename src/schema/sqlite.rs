@@ -15,12 +15,26 @@ impl SqliteSchema {
     ///
     /// A store also wants the note of versions that [`up`](Self::up) keeps. For another tool, print
     /// the whole script with `tower-inbox migrate --print`.
-    pub const STEPS: &[Step] = &[Step {
-        version: 1,
-        description: "inbox",
-        up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
-        down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
-    }];
+    pub const STEPS: &[Step] = &[
+        Step {
+            version: 1,
+            description: "inbox",
+            up: include_str!("../../migrations/sqlite/0001_inbox.up.sql"),
+            down: include_str!("../../migrations/sqlite/0001_inbox.down.sql"),
+        },
+        Step {
+            version: 2,
+            description: "records",
+            up: include_str!("../../migrations/sqlite/0002_records.up.sql"),
+            down: include_str!("../../migrations/sqlite/0002_records.down.sql"),
+        },
+        Step {
+            version: 3,
+            description: "batch",
+            up: include_str!("../../migrations/sqlite/0003_batch.up.sql"),
+            down: include_str!("../../migrations/sqlite/0003_batch.down.sql"),
+        },
+    ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
         Self { pool, classify }
@@ -33,15 +47,22 @@ impl SqliteSchema {
     ///
     /// Each step is one transaction; dropping the future leaves whole steps.
     pub async fn up(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
-        let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
-        drop(connection);
-        match ran {
-            Ok(()) => Ok(()),
-            // SQLite has no lock that makes two migrators take turns. The one that came second
-            // failed because the tables are there, which is what it wanted.
-            Err(_) if self.check().await.is_ok() => Ok(()),
-            Err(error) => Err(failed(error, self.classify)),
+        let mut before = self.version().await?;
+        loop {
+            let mut connection = self.pool.acquire().await.map_err(|error| self.error(error))?;
+            let ran = migrator(Self::STEPS, TABLE).run_direct(None, &mut *connection, false).await;
+            drop(connection);
+            let Err(error) = ran else { return Ok(()) };
+            // SQLite has no lock that makes two migrators take turns. The one that comes second
+            // fails because a step is done already, which is what it wanted, and goes on from there.
+            let after = self.version().await?;
+            if after == Some(VERSION) {
+                return Ok(());
+            }
+            if after <= before {
+                return Err(failed(error, self.classify));
+            }
+            before = after;
         }
     }
 

@@ -3,6 +3,11 @@
 //! [`conformance!`](crate::conformance) makes a test of each. A function panics where the fact does
 //! not hold.
 
+mod admin;
+mod batch;
+mod poison;
+mod records;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -29,6 +34,11 @@ use crate::{
     key::{InboxKey, Secret, Xxh64Zeroed},
     testing::Harness,
 };
+
+pub use admin::*;
+pub use batch::*;
+pub use poison::*;
+pub use records::*;
 
 /// Makes one test of every fact in [`testing::conformance`](crate::testing::conformance).
 ///
@@ -259,7 +269,7 @@ pub async fn one_claim_at_a_time<H: Harness>(harness: &H) {
     assert!(!rival.is_finished());
     held.rollback().await.unwrap();
     rival.await.unwrap();
-    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate(_)));
 }
 
 /// A message under a lease is in flight, which is an error that says so.
@@ -328,7 +338,7 @@ pub async fn a_late_completion_is_refused<H: Harness>(harness: &H) {
     assert!(store.settle(second, Deed::Complete(window())).await.unwrap());
     assert!(!store.settle(second, Deed::Complete(window())).await.unwrap(), "only once");
     let third = store.lease(lease_request(consumer, 1)).await.unwrap();
-    assert_eq!(third, LeaseClaimed::Duplicate);
+    assert!(matches!(third, LeaseClaimed::Duplicate(_)));
 }
 
 /// An extended lease holds for as long again.
@@ -367,7 +377,7 @@ pub async fn both_modes_respect_each_other<H: Harness>(harness: &H) {
     let grant = granted(&store, consumer, 1).await;
     assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::InFlight));
     assert!(store.settle(grant, Deed::Complete(window())).await.unwrap());
-    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate(_)));
 
     // A lease that ran out is taken over by a transaction, and its holder is too late.
     let late = granted(&store, consumer, 2).await;
@@ -378,7 +388,7 @@ pub async fn both_modes_respect_each_other<H: Harness>(harness: &H) {
     tx.commit().await.unwrap();
     assert!(!store.settle(late, Deed::Complete(window())).await.unwrap());
     let lease = store.lease(lease_request(consumer, 2)).await.unwrap();
-    assert_eq!(lease, LeaseClaimed::Duplicate);
+    assert!(matches!(lease, LeaseClaimed::Duplicate(_)));
 }
 
 /// What is left of a lease that ran out says nothing about the claim that came after it, even if the
@@ -393,11 +403,11 @@ pub async fn a_stale_lease_says_nothing<H: Harness>(harness: &H) {
     };
     tx.commit().await.unwrap();
     harness.clock().advance(-10);
-    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate(_)));
     for deed in [Deed::Complete(window()), Deed::Release, Deed::Extend(window())] {
         assert!(!store.settle(late, deed).await.unwrap(), "{deed:?} by the one that was overtaken");
     }
-    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Duplicate(_)));
 }
 
 /// A handler that keeps its transaction and says `Ok` has not handled anything.
@@ -565,7 +575,7 @@ pub async fn the_sweeper_removes_only_what_ended<H: Harness>(harness: &H) {
     assert_eq!(sweep(&store, Duration::from_secs(3600)).await, 0, "retained");
     assert_eq!(sweep(&store, Duration::ZERO).await, 50);
     assert_eq!(sweep(&store, Duration::ZERO).await, 0);
-    assert!(matches!(store.claim(claim(consumer, 100)).await.unwrap(), Claimed::Duplicate));
+    assert!(matches!(store.claim(claim(consumer, 100)).await.unwrap(), Claimed::Duplicate(_)));
     assert!(matches!(store.claim(claim(consumer, 101)).await.unwrap(), Claimed::InFlight));
     assert!(matches!(store.claim(claim(consumer, 1)).await.unwrap(), Claimed::Won(_)));
 }

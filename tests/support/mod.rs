@@ -2,3 +2,4 @@
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test takes what it needs
 
 pub mod harness;
+pub mod random;

@@ -8,7 +8,7 @@ use std::{
 ///
 /// `PG_BIN` decides when it is set. Otherwise the highest version under `/usr/lib/postgresql` is
 /// taken, where Debian keeps them outside of `PATH`, and at last `PATH`.
-pub(super) fn find_programs() -> io::Result<PathBuf> {
+pub(crate) fn find_programs() -> io::Result<PathBuf> {
     if let Some(directory) = env::var_os("PG_BIN") {
         let directory = PathBuf::from(directory);
         return if is_complete(&directory) {

@@ -1,8 +1,6 @@
 use std::{
-    env,
-    ffi::OsStr,
     io,
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -11,9 +9,15 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{PostgresBuilder, account::Account, programs::find_programs, url::percent_encode};
+use super::{
+    PostgresBuilder, StandbyBuilder,
+    programs::find_programs,
+    psql::{Psql, without_pg_variables},
+    url::percent_encode,
+};
 use crate::{
     Watchdog,
+    account::Account,
     directory::create_directory,
     log::Log,
     port::{free_port, retry_taken_ports},
@@ -27,6 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct PostgresServer {
     programs: PathBuf,
+    psql: Psql,
     account: Account,
     settings: Vec<(String, String)>,
     port: u16,
@@ -52,13 +57,51 @@ impl PostgresServer {
         PostgresBuilder::default()
     }
 
+    /// Describes a streaming replica, which becomes a server of its own by
+    /// [`promote`](Self::promote).
+    pub fn standby(&self) -> StandbyBuilder<'_> {
+        StandbyBuilder::new(self)
+    }
+
     pub(super) fn create(durable: bool, settings: Vec<(String, String)>) -> io::Result<Self> {
+        let mut server = Self::prepare(settings)?;
+        server.initialize(durable)?;
+        server.start_on_free_port()?;
+        Ok(server)
+    }
+
+    pub(super) fn create_standby(primary: &Self, port: u16, synchronous: bool) -> io::Result<Self> {
+        let mut standby = Self::prepare(primary.settings.clone())?;
+        let name = standby.directory().file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let stream = format!("host=127.0.0.1 port={port} user=postgres application_name={name}");
+        standby.settings.push(("primary_conninfo".to_owned(), stream));
+        // After a lost connection: the default of 5 s is made for networks, not for tests.
+        standby.settings.push(("wal_retrieve_retry_interval".to_owned(), "100ms".to_owned()));
+        standby.copy(primary)?;
+        standby.start_on_free_port()?;
+        let state = format!(
+            "select state, sync_state from pg_stat_replication where application_name = '{name}'"
+        );
+        primary.wait_for(&state, |answer| answer.starts_with("streaming|"))?;
+        if synchronous {
+            let name = format!("alter system set synchronous_standby_names = '\"{name}\"'");
+            primary.psql(&primary.socket_url("postgres"), &name)?;
+            primary.psql(&primary.socket_url("postgres"), "select pg_reload_conf()")?;
+            primary.wait_for(&state, |answer| answer == "streaming|sync")?;
+        }
+        Ok(standby)
+    }
+
+    /// Takes everything that a server needs, and starts nothing.
+    fn prepare(settings: Vec<(String, String)>) -> io::Result<Self> {
         let programs = find_programs()?;
         let directory = create_directory("pg")?;
         let account = Account::for_owner_of(directory.path())?;
         account.own(directory.path())?;
         let watchdog = Watchdog::start_as(account.command("sh"), CLEAN_UP, [directory.path()])?;
-        let mut server = Self {
+        Ok(Self {
+            psql: Psql::new(&programs),
             programs,
             account,
             settings,
@@ -67,10 +110,7 @@ impl PostgresServer {
             log: Log::new(directory.path().join("log")),
             directory,
             _watchdog: watchdog,
-        };
-        server.initialize(durable)?;
-        server.start_on_free_port()?;
-        Ok(server)
+        })
     }
 
     /// The URL of a database through TCP.
@@ -109,21 +149,34 @@ impl PostgresServer {
     ///
     /// When `psql` fails; the error holds what it printed.
     pub fn psql(&self, url: &str, sql: &str) -> io::Result<String> {
-        let output = without_pg_variables(Command::new(self.programs.join("psql")))
-            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
-            .args(["--set=ON_ERROR_STOP=1", "--dbname", url, "--command", sql])
-            .stdin(Stdio::null())
-            .output()?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-        } else {
-            let printed = String::from_utf8_lossy(&output.stderr);
-            Err(io::Error::other(format!(
-                "psql failed ({}): {}",
-                output.status,
-                printed.trim_end()
-            )))
+        self.psql.lines(url, sql)
+    }
+
+    /// Makes a replica a server of its own, which can be written. What it has not received by now it
+    /// will never have.
+    ///
+    /// # Errors
+    ///
+    /// When this is no replica, or when it is not ready after a minute.
+    pub fn promote(&self) -> io::Result<()> {
+        match &*self.psql(&self.socket_url("postgres"), "select pg_promote(true, 60)")? {
+            "t" => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::TimedOut, "the replica is not promoted")),
         }
+    }
+
+    /// Waits until this replica shows everything that its primary has committed so far.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get there in a minute.
+    pub fn catch_up_with(&self, primary: &Self) -> io::Result<()> {
+        let ask = |sql| primary.psql(&primary.socket_url("postgres"), sql);
+        // A commit that is waited for flushes those before it that were not.
+        ask("set synchronous_commit = local; select pg_logical_emit_message(true, '', '')")?;
+        let position = ask("select pg_current_wal_flush_lsn()")?;
+        let sql = format!("select pg_last_wal_replay_lsn() >= '{position}'");
+        self.wait_for(&sql, |answer| answer == "t")
     }
 
     /// Stops the server as a crash would: no checkpoint, no goodbye to clients.
@@ -183,6 +236,35 @@ impl PostgresServer {
         }
         let status = initdb.status()?;
         if status.success() { Ok(()) } else { Err(self.failure("initdb", status, 0)) }
+    }
+
+    /// Fills the data directory of a replica.
+    fn copy(&self, primary: &Self) -> io::Result<()> {
+        let from =
+            format!("host={} port={} user=postgres", primary.directory().display(), primary.port);
+        let status = self
+            .command("pg_basebackup")?
+            .args(["--dbname", &from, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .status()?;
+        if status.success() { Ok(()) } else { Err(self.failure("pg_basebackup", status, 0)) }
+    }
+
+    /// Asks until the answer is right.
+    fn wait_for(&self, sql: &str, is_right: impl Fn(&str) -> bool) -> io::Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let answer = self.psql(&self.socket_url("postgres"), sql)?;
+            if is_right(&answer) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("after {START_TIMEOUT:?} the answer to {sql:?} is still {answer:?}"),
+                ));
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     fn start_on_free_port(&mut self) -> io::Result<()> {
@@ -259,16 +341,6 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         let _ = self.stop_immediate();
     }
-}
-
-/// Variables such as `PGOPTIONS` or `PGHOST` speak of the user's own server.
-fn without_pg_variables(mut command: Command) -> Command {
-    for (name, _) in env::vars_os() {
-        if OsStr::as_bytes(&name).starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// What the watchdog does to the directory `$1`. The server deletes `postmaster.pid` at its end.

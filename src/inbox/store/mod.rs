@@ -1,8 +1,14 @@
 //! The trait behind which databases do the work, and what goes in and out of it.
 
+mod admin;
+mod ages;
+mod batch;
 mod clock;
+mod poison;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod record;
+mod redelivery;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -19,10 +25,21 @@ use crate::{
     key::{InboxKey, Secret},
 };
 
+pub use admin::{
+    AgeBucket, AgeHistogram, AuditEntry, AuditFilter, ClaimFilter, ClaimState, ClaimSummary,
+    ConsumerSummary, DeadLetter, Discarded, Explanation, FailedAttempts, Forgotten, InboxAdmin,
+    Intervention, KeyState, LeaseSummary, LetterFilter, LetterState, LetterSummary, Page, Paging,
+    RecordSummary, Requeued, UnknownClaimState,
+};
+pub use ages::{AgeCount, DuplicateAges};
+pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 #[cfg(feature = "testing")]
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
+pub use poison::{Attempts, Begun, Burial, Buried, Failure, PoisonStore};
+pub use record::{Record, RecordStore};
+pub use redelivery::{LetterId, RedeliveryStore, TakenLetter};
 
 /// Claims messages in a database.
 ///
@@ -71,6 +88,10 @@ pub trait InboxStore: Send + Sync {
 
     /// Completes, releases or extends a lease. `false` means it was lost, and nothing was done.
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Where to count the ages of duplicates; the same for all clones of a store. One that keeps no
+    /// statistics gives out a new one that nobody reads.
+    fn duplicate_ages(&self) -> DuplicateAges;
 }
 
 /// A transaction that is open, together with the connection it is open on.
@@ -158,18 +179,41 @@ pub enum Claimed<C> {
     /// The message is ours, in this transaction.
     Won(BoxTx<C>),
     /// It was handled within its window.
-    Duplicate,
+    Duplicate(Earlier),
     /// Another delivery is being handled.
     InFlight,
 }
 
 impl<C> fmt::Debug for Claimed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Won(_) => "Won(..)",
-            Self::Duplicate => "Duplicate",
-            Self::InFlight => "InFlight",
-        })
+        match self {
+            Self::Won(_) => f.write_str("Won(..)"),
+            Self::Duplicate(earlier) => f.debug_tuple("Duplicate").field(earlier).finish(),
+            Self::InFlight => f.write_str("InFlight"),
+        }
+    }
+}
+
+/// What a store knows of the handling that made a message a duplicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Earlier {
+    /// How long ago it was, in whole seconds by the database's clock; `None` where nobody knows.
+    ///
+    /// Stores that keep only when a claim ends count back from there by the window that the consumer
+    /// has now, so it is off by the difference for claims that were made with another window.
+    pub age: Option<Duration>,
+}
+
+impl Earlier {
+    /// Says how long ago.
+    pub const fn ago(age: Duration) -> Self {
+        Self { age: Some(age) }
+    }
+
+    /// Says nothing.
+    pub const fn unknown() -> Self {
+        Self { age: None }
     }
 }
 
@@ -200,7 +244,7 @@ pub enum LeaseClaimed {
     /// The message is ours until the lease runs out.
     Granted(Grant),
     /// It was handled within its window.
-    Duplicate,
+    Duplicate(Earlier),
     /// Another delivery is being handled.
     InFlight,
 }
@@ -250,6 +294,11 @@ pub trait SweepStore: Send + Sync {
         cursor: Option<Cursor>,
         retention: Duration,
     ) -> BoxFuture<'static, Result<Swept, StoreError>>;
+
+    /// Writes down the [ages of duplicates](InboxStore::duplicate_ages) that were counted since the
+    /// last time. What could not be written is counted again; where nobody knows whether it was, it
+    /// may be counted twice.
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// Where a round of sweeping has got to; only the store that made it can read it.
@@ -331,6 +380,10 @@ macro_rules! forward {
             ) -> BoxFuture<'static, Result<bool, StoreError>> {
                 (**self).settle(grant, deed)
             }
+
+            fn duplicate_ages(&self) -> DuplicateAges {
+                (**self).duplicate_ages()
+            }
         }
 
         #[deny(clippy::missing_trait_methods)]
@@ -345,6 +398,10 @@ macro_rules! forward {
                 retention: Duration,
             ) -> BoxFuture<'static, Result<Swept, StoreError>> {
                 (**self).sweep(cursor, retention)
+            }
+
+            fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+                (**self).write_ages()
             }
         }
     )*};

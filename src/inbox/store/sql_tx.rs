@@ -8,6 +8,9 @@ pub(super) trait Driver: Database {
 
     /// Queues a plain rollback, for a transaction that the driver does not count.
     fn queue_rollback(connection: &mut Self::Connection);
+
+    /// Sends what is queued without waiting for the answer, if the pool may be late in doing so.
+    fn send_queued(connection: &mut Self::Connection);
 }
 
 /// A pooled connection with a transaction that begins, is open, or ends.
@@ -134,6 +137,7 @@ impl<DB: Driver> Drop for Held<DB> {
                 if self.phase == Phase::Unknown {
                     DB::queue_rollback(&mut connection);
                 }
+                DB::send_queued(&mut connection);
             }
         }
     }

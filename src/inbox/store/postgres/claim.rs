@@ -1,6 +1,6 @@
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
-use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, postgres::PgDatabaseError};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
@@ -8,12 +8,12 @@ use super::{
     error::{
         DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, NO_SUCH_PREPARED, PREPARED_EXISTS, classify,
     },
-    lease::lost_a_race,
+    statement::lost_a_race,
     tx::PgTx,
 };
 use crate::{
     error::StoreError,
-    inbox::store::{BoxTx, Claim, Claimed, ConsumerId, sql_tx::Held},
+    inbox::store::{BoxTx, Claim, Claimed, ConsumerId, Earlier, sql_tx::Held},
     key::InboxKey,
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn claim(
         };
         tries += 1;
         match error.as_database_error().and_then(|error| error.code()).as_deref() {
-            Some(DUPLICATE) => return Ok(Claimed::Duplicate),
+            Some(DUPLICATE) => return Ok(Claimed::Duplicate(earlier(&error))),
             Some(IN_FLIGHT) => return Ok(Claimed::InFlight),
             // A session that has not claimed before, or behind a pooler another one than we saw.
             Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => form = Form::Prepare,
@@ -84,7 +84,17 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     xxh64(&bytes, 0).cast_signed()
 }
 
-async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
+/// The age that `tower_inbox.contend` reports with a duplicate.
+fn earlier(error: &sqlx::Error) -> Earlier {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    let detail = error.and_then(PgDatabaseError::detail);
+    match detail.and_then(|age| age.parse::<u64>().ok()) {
+        Some(seconds) => Earlier::ago(Duration::from_secs(seconds)),
+        None => Earlier::unknown(),
+    }
+}
+
+pub(super) async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
     let connection = store
         .pool
         .acquire()

@@ -1,13 +1,11 @@
-use sqlx::Row;
+use std::time::Duration;
 
-use super::{
-    PgStore,
-    claim::{MAX_TRIES, lock_id},
-    error,
-};
+use sqlx::{PgConnection, Row};
+
+use super::{PgStore, claim::lock_id, error, statement::Statement};
 use crate::{
     error::StoreError,
-    inbox::store::{Deed, Grant, LeaseClaimed, LeaseRequest},
+    inbox::store::{Deed, Earlier, Grant, LeaseClaimed, LeaseRequest},
 };
 
 pub(super) async fn lease(
@@ -15,24 +13,16 @@ pub(super) async fn lease(
     request: &LeaseRequest,
 ) -> Result<LeaseClaimed, StoreError> {
     let classify = |error| error::classify(error, "could not lease the message");
-    let mut tries = 0;
-    let row = loop {
-        let row = sqlx::query(include_str!("sql/lease.sql"))
-            .persistent(store.prepared)
-            .bind(request.consumer.get())
-            .bind(uuid::Uuid::from(request.key))
-            .bind(request.lease.as_secs().cast_signed())
-            .bind(lock_id(request.consumer, request.key))
-            .bind(&*request.owner)
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await;
-        tries += 1;
-        match row {
-            Err(error) if lost_a_race(&error) && tries < MAX_TRIES => {}
-            row => break row.map_err(classify)?,
-        }
-    };
+    let row = Statement::new(include_str!("sql/lease.sql"))
+        .value(request.consumer.get())
+        .value(request.key)
+        .value(request.lease.as_secs().cast_signed())
+        .value(lock_id(request.consumer, request.key))
+        .value(&*request.owner)
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .map_err(classify)?;
     Ok(match row.try_get::<i32, _>(0).map_err(classify)? {
         0 => {
             let token = row.try_get(1).map_err(classify)?;
@@ -44,41 +34,55 @@ pub(super) async fn lease(
                 attempt.cast_unsigned(),
             ))
         }
-        1 => LeaseClaimed::Duplicate,
+        1 => {
+            // Null where the window was changed.
+            let age: Option<i64> = row.try_get(1).map_err(classify)?;
+            let age = age.and_then(|seconds| u64::try_from(seconds).ok());
+            LeaseClaimed::Duplicate(age.map_or_else(Earlier::unknown, |seconds| {
+                Earlier::ago(Duration::from_secs(seconds))
+            }))
+        }
         _ => LeaseClaimed::InFlight,
     })
 }
 
 pub(super) async fn settle(store: &PgStore, grant: Grant, deed: Deed) -> Result<bool, StoreError> {
+    settlement(store, grant, deed)
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+/// The same inside a transaction.
+pub(super) async fn settle_in(
+    store: &PgStore,
+    connection: &mut PgConnection,
+    grant: Grant,
+    deed: Deed,
+) -> Result<bool, StoreError> {
+    settlement(store, grant, deed)
+        .fetch_in(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+fn settlement(store: &PgStore, grant: Grant, deed: Deed) -> Statement {
     let (deed, seconds) = match deed {
         Deed::Complete(window) => ("complete", window.as_secs()),
         Deed::Release => ("release", 0),
         Deed::Extend(lease) => ("extend", lease.as_secs()),
     };
-    let mut tries = 0;
-    loop {
-        let held = sqlx::query_scalar(include_str!("sql/settle.sql"))
-            .persistent(store.prepared)
-            .bind(deed)
-            .bind(grant.consumer.get())
-            .bind(uuid::Uuid::from(grant.key))
-            .bind(grant.token)
-            .bind(seconds.cast_signed())
-            .bind(store.now())
-            .fetch_one(&store.pool)
-            .await;
-        tries += 1;
-        match held {
-            Err(error) if lost_a_race(&error) && tries < MAX_TRIES => {}
-            held => {
-                return held.map_err(|error| error::classify(error, "could not settle the lease"));
-            }
-        }
-    }
+    Statement::new(include_str!("sql/settle.sql"))
+        .value(deed)
+        .value(grant.consumer.get())
+        .value(grant.key)
+        .value(grant.token)
+        .value(seconds.cast_signed())
+        .value(store.now())
 }
 
-/// Whether a statement took no effect because another transaction was faster.
-pub(super) fn lost_a_race(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    matches!(code.as_deref(), Some(error::SERIALIZATION_FAILURE | error::DEADLOCK))
+fn failed(error: sqlx::Error) -> StoreError {
+    error::classify(error, "could not settle the lease")
 }

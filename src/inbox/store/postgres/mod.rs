@@ -1,9 +1,17 @@
 //! The inbox in PostgreSQL 13 or newer.
 
+mod admin;
+mod ages;
+mod batch;
 mod claim;
 mod error;
 mod lease;
+mod poison;
+mod prepared;
+mod record;
+mod redelivery;
 mod register;
+mod statement;
 mod sweep;
 mod tx;
 
@@ -12,8 +20,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges, Grant, InboxStore,
+    LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -48,6 +56,13 @@ use crate::{
 /// a connection that died then fails one delivery, which the broker repeats. A handler that asks the
 /// same pool for another connection while it holds its transaction may wait for itself.
 ///
+/// # Poolers
+///
+/// PgBouncer in transaction mode is fine, with either setting of [`prepared`](Self::prepared): what the
+/// store sends outside of a transaction is one message. The statements of your *handler* are your own:
+/// sqlx prepares them by name, and behind PgBouncer before 1.21 that fails, or executes what somebody
+/// else has prepared under the same name. `docs/postgres.md` in the repository says what to do.
+///
 /// # Durability
 ///
 /// With `synchronous_commit = off` a crash of the server loses the last commits that it acknowledged,
@@ -73,20 +88,20 @@ pub struct PgStore {
     pool: PgPool,
     prepared: bool,
     clock: Option<Clock>,
+    ages: DuplicateAges,
 }
 
 impl PgStore {
     /// Uses a pool. Does not connect, and does not migrate.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, prepared: true, clock: None }
+        Self { pool, prepared: true, clock: None, ages: DuplicateAges::default() }
     }
 
-    /// Whether sessions keep the claim as a prepared statement. Defaults to `true`.
+    /// Whether sessions keep claims, leases and their ends as prepared statements. Defaults to `true`.
     ///
-    /// It is prepared with SQL's `PREPARE` the first time a session claims, and again when a pooler
-    /// hands out another session. Switch it off for a proxy that pins a session to a client once it
-    /// has seen a `PREPARE`, such as Amazon RDS Proxy, and for leased mode behind PgBouncer before
-    /// 1.21, which knows nothing of prepared statements.
+    /// They are prepared with SQL's `PREPARE` the first time a session needs them, and again when a
+    /// pooler hands out another session. Switch it off for a proxy that pins a session to a client
+    /// once it has seen a `PREPARE`, such as Amazon RDS Proxy.
     #[must_use]
     pub fn prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;
@@ -114,6 +129,16 @@ impl PgStore {
     /// The pool.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Says of what kind an error of a statement of your own is, as the store does of its own; what
+    /// was being done goes in front.
+    ///
+    /// For handlers that return a [`StoreError`], so that a server that is away, a disk that is full
+    /// or a conflict between transactions reads the same wherever it comes up. A table that is
+    /// missing is [`Other`](crate::error::StoreErrorKind::Other) here, because it is yours.
+    pub fn classify(error: sqlx::Error, context: &str) -> StoreError {
+        error::classify_foreign(error, context)
     }
 
     /// Seconds since 2020-01-01 where a test has its own clock.
@@ -161,6 +186,10 @@ impl InboxStore for PgStore {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
     }
+
+    fn duplicate_ages(&self) -> DuplicateAges {
+        self.ages.clone()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -177,6 +206,11 @@ impl SweepStore for PgStore {
     ) -> BoxFuture<'static, Result<Swept, StoreError>> {
         let store = self.clone();
         Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { ages::write(&store).await })
     }
 }
 

@@ -1,6 +1,6 @@
 use sqlx::Row;
 
-use super::{PgStore, error};
+use super::{PgStore, error, statement::Statement};
 use crate::{
     error::{StoreError, StoreErrorKind},
     inbox::{
@@ -12,10 +12,10 @@ use crate::{
 
 pub(super) async fn meta(store: &PgStore) -> Result<StoreMeta, StoreError> {
     store.schema().check().await?;
-    let secret: [u8; 16] = sqlx::query_scalar(include_str!("sql/meta.sql"))
-        .persistent(false)
+    let secret: [u8; 16] = Statement::new(include_str!("sql/meta.sql"))
         .fetch_one(&store.pool)
         .await
+        .and_then(|row| row.try_get(0))
         .map_err(|error| error::classify(error, "could not read the secret of the keys"))?;
     Ok(StoreMeta::new(Secret::from_bytes(secret)))
 }
@@ -33,20 +33,18 @@ pub(super) async fn register(
         if registered == i64::from(window.as_secs()) {
             return Ok(id);
         }
-        sqlx::query(include_str!("sql/window.sql"))
-            .persistent(false)
-            .bind(id.get())
-            .bind(window.as_secs().cast_signed())
+        Statement::new(include_str!("sql/window.sql"))
+            .value(id.get())
+            .value(window.as_secs().cast_signed())
             .execute(&store.pool)
             .await
             .map_err(classify)?;
         return Ok(id);
     }
-    sqlx::query(include_str!("sql/register.sql"))
-        .persistent(false)
-        .bind(consumer)
-        .bind(uuid::Uuid::from(probe))
-        .bind(window.as_secs().cast_signed())
+    Statement::new(include_str!("sql/register.sql"))
+        .value(consumer)
+        .value(probe)
+        .value(window.as_secs().cast_signed())
         .execute(&store.pool)
         .await
         .map_err(classify)?;
@@ -67,9 +65,8 @@ async fn find(
 ) -> Result<Option<(ConsumerId, i64)>, StoreError> {
     let classify =
         |error| error::classify(error, &format!("could not look the consumer {consumer:?} up"));
-    let Some(row) = sqlx::query(include_str!("sql/consumer.sql"))
-        .persistent(false)
-        .bind(consumer)
+    let Some(row) = Statement::new(include_str!("sql/consumer.sql"))
+        .value(consumer)
         .fetch_optional(&store.pool)
         .await
         .map_err(classify)?

@@ -1,5 +1,11 @@
-use sqlx::{PgConnection, Postgres, postgres::PgTransactionManager};
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
+use sqlx::{Connection, PgConnection, Postgres, postgres::PgTransactionManager};
 use sqlx_core::transaction::TransactionManager;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::classify;
 use crate::{
@@ -16,6 +22,19 @@ impl Driver for Postgres {
 
     fn queue_rollback(_: &mut PgConnection) {
         // Never asked for: a connection that lost track is closed.
+    }
+
+    /// The pool sends it in a task of its own. A runtime with one thread runs that task when it is
+    /// driven the next time, which for a program that blocks on one message after the other is the
+    /// next message. Until then the transaction would be open: its locks held if it was rolled back,
+    /// and a pooler's session pinned to us in any case.
+    fn send_queued(connection: &mut PgConnection) {
+        let one_thread = Handle::try_current()
+            .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread);
+        if one_thread {
+            // The first poll writes. The pool reads the answer.
+            let _ = pin!(connection.ping()).poll(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 

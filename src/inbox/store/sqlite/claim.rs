@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::SqliteConnection;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    inbox::store::{Claim, Claimed, ConsumerId, OpenTx},
+    inbox::store::{Claim, Claimed, ConsumerId, Earlier, OpenTx},
     key::InboxKey,
 };
 
@@ -58,7 +60,9 @@ async fn contend(
                 .map_err(failed)?;
             Ok(Claimed::Won(Box::new(tx)))
         }
-        Holder::Claim => Box::new(tx).rollback().await.map(|()| Claimed::Duplicate),
+        Holder::Claim(earlier) => {
+            Box::new(tx).rollback().await.map(|()| Claimed::Duplicate(earlier))
+        }
         Holder::Lease => Box::new(tx).rollback().await.map(|()| Claimed::InFlight),
     }
 }
@@ -66,7 +70,7 @@ async fn contend(
 /// Who has a message at a moment.
 pub(super) enum Holder {
     Nobody,
-    Claim,
+    Claim(Earlier),
     Lease,
 }
 
@@ -76,18 +80,31 @@ pub(super) async fn holder(
     key: InboxKey,
     now: Now,
 ) -> Result<Holder, sqlx::Error> {
-    let found: Option<(i64, Option<i64>)> = sqlx::query_as(include_str!("sql/holder.sql"))
-        .bind(consumer.get())
-        .bind(key.as_bytes().as_slice())
-        .fetch_optional(connection)
-        .await?;
+    let found: Option<(i64, Option<i64>, Option<i64>)> =
+        sqlx::query_as(include_str!("sql/holder.sql"))
+            .bind(consumer.get())
+            .bind(key.as_bytes().as_slice())
+            .fetch_optional(connection)
+            .await?;
     Ok(match found {
-        Some((expires_at, lease_until)) if expires_at > now.floor() => match lease_until {
-            Some(_) => Holder::Lease,
-            None => Holder::Claim,
-        },
+        Some((expires_at, lease_until, window_s)) if expires_at > now.floor() => {
+            match lease_until {
+                Some(_) => Holder::Lease,
+                None => Holder::Claim(earlier(expires_at, window_s, now)),
+            }
+        }
         _ => Holder::Nobody,
     })
+}
+
+/// Counts back from the end of a claim by the window that the consumer has now.
+fn earlier(expires_at: i64, window_s: Option<i64>, now: Now) -> Earlier {
+    // Up to two seconds are rounding.
+    let age = window_s.map(|window_s| now.floor() - (expires_at - window_s));
+    match age.filter(|age| *age >= -2) {
+        Some(age) => Earlier::ago(Duration::from_secs(u64::try_from(age).unwrap_or(0))),
+        None => Earlier::unknown(),
+    }
 }
 
 /// Writes the claim, whether an expired one is there or not.

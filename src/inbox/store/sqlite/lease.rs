@@ -1,5 +1,7 @@
+use sqlx::SqliteConnection;
+
 use super::{
-    SqliteStore,
+    Now, SqliteStore,
     claim::{Holder, holder, take},
     error::classify,
     tx,
@@ -18,7 +20,9 @@ pub(super) async fn lease(
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     match holder(tx.connection_mut(), *consumer, *key, now).await.map_err(failed)? {
-        Holder::Claim => Box::new(tx).rollback().await.map(|()| LeaseClaimed::Duplicate),
+        Holder::Claim(earlier) => {
+            Box::new(tx).rollback().await.map(|()| LeaseClaimed::Duplicate(earlier))
+        }
         Holder::Lease => Box::new(tx).rollback().await.map(|()| LeaseClaimed::InFlight),
         Holder::Nobody => {
             let until = now.after(*lease);
@@ -47,25 +51,38 @@ pub(super) async fn settle(
     grant: Grant,
     deed: Deed,
 ) -> Result<bool, StoreError> {
+    let mut tx = tx::begin(store).await?;
+    if settle_in(tx.connection_mut(), grant, deed, store.now()).await? {
+        Box::new(tx).commit().await.map(|()| true)
+    } else {
+        Box::new(tx).rollback().await.map(|()| false)
+    }
+}
+
+/// Settles inside a transaction that began before `now` was read.
+pub(super) async fn settle_in(
+    connection: &mut SqliteConnection,
+    grant: Grant,
+    deed: Deed,
+    now: Now,
+) -> Result<bool, StoreError> {
     let failed = |error| classify(error, "could not settle the lease");
     let Grant { consumer, key, token, .. } = grant;
-    let mut tx = tx::begin(store).await?;
-    let now = store.now();
     let held: bool = sqlx::query_scalar(include_str!("sql/held.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .bind(token)
         .bind(now.floor())
-        .fetch_one(tx.connection_mut())
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     if !held {
-        return Box::new(tx).rollback().await.map(|()| false);
+        return Ok(false);
     }
 
     let lease_until = match deed {
         Deed::Complete(window) => {
-            take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+            take(connection, consumer, key, now.after(window)).await.map_err(failed)?;
             None
         }
         // The lease's row stays, for the number of attempts.
@@ -73,13 +90,13 @@ pub(super) async fn settle(
             sqlx::query(include_str!("sql/forget.sql"))
                 .bind(consumer.get())
                 .bind(key.as_bytes().as_slice())
-                .execute(tx.connection_mut())
+                .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
             Some(now.floor())
         }
         Deed::Extend(lease) => {
-            take(tx.connection_mut(), consumer, key, now.after(lease)).await.map_err(failed)?;
+            take(connection, consumer, key, now.after(lease)).await.map_err(failed)?;
             Some(now.after(lease))
         }
     };
@@ -92,7 +109,6 @@ pub(super) async fn settle(
             .bind(key.as_bytes().to_vec())
             .bind(until),
     };
-    update.execute(tx.connection_mut()).await.map_err(failed)?;
-    Box::new(tx).commit().await?;
+    update.execute(connection).await.map_err(failed)?;
     Ok(true)
 }

@@ -26,6 +26,10 @@ impl Driver for Sqlite {
         let rollback = pin!(sqlx::raw_sql("rollback").execute(connection));
         let _ = rollback.poll(&mut Context::from_waker(Waker::noop()));
     }
+
+    fn send_queued(_: &mut SqliteConnection) {
+        // The worker thread has it.
+    }
 }
 
 pub(super) struct SqliteTx(Held<Sqlite>);

@@ -1,0 +1,7 @@
+//! A private PgBouncer.
+
+mod builder;
+mod server;
+
+pub use builder::PgBouncerBuilder;
+pub use server::PgBouncer;

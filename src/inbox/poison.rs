@@ -1,0 +1,110 @@
+use std::{error::Error, fmt, num::NonZeroU32, sync::Arc};
+
+use super::store::PoisonStore;
+use crate::error::BoxError;
+
+/// When to give up on a message that keeps failing; for
+/// [`InboxLayer::dead_letters`](super::InboxLayer::dead_letters).
+///
+/// ```
+/// use tower_inbox::inbox::DeadLetterPolicy;
+///
+/// let policy = DeadLetterPolicy::after(5);
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct DeadLetterPolicy {
+    limit: NonZeroU32,
+    starts: bool,
+    except: Arc<Except>,
+}
+
+type Except = dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync;
+
+impl DeadLetterPolicy {
+    /// Gives up after so many attempts.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn after(attempts: u32) -> Self {
+        let limit = NonZeroU32::new(attempts).expect("a message is tried at least once");
+        Self { limit, starts: true, except: Arc::new(|_| false) }
+    }
+
+    /// Whether to count the start of an attempt, too. Defaults to `true`.
+    ///
+    /// An attempt that took its whole process down (out of memory, a stack overflow, an abort) comes
+    /// back to nobody; only its start shows. Counting it costs two short statements per message, one
+    /// in a transaction of its own before the claim, and on SQLite a second sync of the file.
+    ///
+    /// With `false` a message that is handled costs nothing more, a message that fails is counted
+    /// afterwards, and one that kills its workers is delivered again for as long as the broker likes.
+    /// The count of failures is then not removed by a success but a day after the last one.
+    pub fn count_starts(mut self, starts: bool) -> Self {
+        self.starts = starts;
+        self
+    }
+
+    /// Does not count errors for which the closure says `true`. Counts all by default.
+    ///
+    /// For what is not the message's fault: while a service that every handler needs is down, every
+    /// message fails, and without this all of them become dead letters. A store that is
+    /// [busy](crate::error::StoreErrorKind::Busy) or cannot be reached never counts.
+    pub fn except<F>(mut self, not_counted: F) -> Self
+    where
+        F: Fn(&(dyn Error + 'static)) -> bool + Send + Sync + 'static,
+    {
+        self.except = Arc::new(not_counted);
+        self
+    }
+}
+
+impl fmt::Debug for DeadLetterPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetterPolicy")
+            .field("limit", &self.limit)
+            .field("starts", &self.starts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The policy and the store that counts.
+pub(super) struct Poison<C> {
+    pub(super) store: Arc<dyn PoisonStore<Connection = C>>,
+    policy: DeadLetterPolicy,
+}
+
+impl<C> Poison<C> {
+    pub(super) fn new(
+        store: Arc<dyn PoisonStore<Connection = C>>,
+        policy: DeadLetterPolicy,
+    ) -> Self {
+        Self { store, policy }
+    }
+
+    pub(super) fn limit(&self) -> u32 {
+        self.policy.limit.get()
+    }
+
+    pub(super) fn counts_starts(&self) -> bool {
+        self.policy.starts
+    }
+
+    pub(super) fn counts(&self, error: &BoxError) -> bool {
+        !(self.policy.except)(&**error)
+    }
+}
+
+impl<C> Clone for Poison<C> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), policy: self.policy.clone() }
+    }
+}
+
+impl<C> fmt::Debug for Poison<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poison").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

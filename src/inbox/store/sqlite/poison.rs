@@ -1,0 +1,230 @@
+use sqlx::{SqliteConnection, SqliteExecutor};
+
+use super::{
+    SqliteStore,
+    claim::{Holder, holder, take},
+    error::classify,
+    tx,
+};
+use crate::{
+    error::StoreError,
+    hook::BoxFuture,
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore},
+    key::InboxKey,
+};
+
+#[deny(clippy::missing_trait_methods)]
+impl PoisonStore for SqliteStore {
+    fn begin_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_attempt(&store, consumer, key).await })
+    }
+
+    fn withdraw_attempt(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { withdraw_attempt(&store, consumer, key).await })
+    }
+
+    fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { fail_attempt(&store, failure).await })
+    }
+
+    fn forget_attempts<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(forget_attempts(connection, consumer, key))
+    }
+
+    fn drop_attempts(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { drop_attempts(&store, consumer, key).await })
+    }
+
+    fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { bury(&store, burial).await })
+    }
+
+    fn buried(
+        &self,
+        consumer: ConsumerId,
+        key: InboxKey,
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { buried(&store, consumer, key).await })
+    }
+}
+
+async fn begin_attempt(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<Begun, StoreError> {
+    let mut tx = tx::begin(store).await?;
+    let now = store.now();
+    match holder(tx.connection_mut(), consumer, key, now).await.map_err(failed)? {
+        Holder::Claim(_) => Box::new(tx).rollback().await.map(|()| Begun::Handled),
+        Holder::Lease => Box::new(tx).rollback().await.map(|()| Begun::InFlight),
+        Holder::Nobody => {
+            let (started, finished) = sqlx::query_as(include_str!("sql/begin_attempt.sql"))
+                .bind(consumer.get())
+                .bind(key.as_bytes().as_slice())
+                .bind(now.floor())
+                .fetch_one(tx.connection_mut())
+                .await
+                .map_err(failed)?;
+            Box::new(tx).commit().await?;
+            Ok(Begun::Counted(Attempts::new(started, finished)))
+        }
+    }
+}
+
+async fn withdraw_attempt(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), StoreError> {
+    sqlx::query(include_str!("sql/withdraw_attempt.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .execute(&store.pool)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+async fn fail_attempt(store: &SqliteStore, failure: Failure) -> Result<Attempts, StoreError> {
+    let (started, finished) = sqlx::query_as(include_str!("sql/fail_attempt.sql"))
+        .bind(failure.consumer.get())
+        .bind(failure.key.as_bytes().as_slice())
+        .bind(failure.reason)
+        .bind(i64::from(!failure.begun))
+        .bind(store.now().floor())
+        .fetch_one(&store.pool)
+        .await
+        .map_err(failed)?;
+    Ok(Attempts::new(started, finished))
+}
+
+async fn forget_attempts(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), StoreError> {
+    forget_letter(&mut *connection, consumer, key).await.map_err(failed)?;
+    forget_in(connection, consumer, key).await.map_err(failed)
+}
+
+async fn drop_attempts(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), StoreError> {
+    forget_letter(&store.pool, consumer, key).await.map_err(failed)?;
+    forget_in(&store.pool, consumer, key).await.map_err(failed)
+}
+
+async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
+    let failed = |error| classify(error, "could not put a message among the dead letters");
+    let Burial { consumer, key, window, attempts, reason, payload } = burial;
+    let mut tx = tx::begin(store).await?;
+    let now = store.now();
+    let Holder::Nobody = holder(tx.connection_mut(), consumer, key, now).await.map_err(failed)?
+    else {
+        return Box::new(tx).rollback().await.map(|()| false);
+    };
+    let until = now.after(window);
+    take(tx.connection_mut(), consumer, key, until).await.map_err(failed)?;
+    sqlx::query(include_str!("sql/forget_lease.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .execute(tx.connection_mut())
+        .await
+        .map_err(failed)?;
+    let first_at: Option<i64> = sqlx::query_scalar(include_str!("sql/first_attempt.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .fetch_optional(tx.connection_mut())
+        .await
+        .map_err(failed)?;
+    forget_in(tx.connection_mut(), consumer, key).await.map_err(failed)?;
+    sqlx::query(include_str!("sql/bury.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .bind(attempts.started)
+        .bind(attempts.finished)
+        .bind(first_at.unwrap_or(now.floor()))
+        .bind(now.floor())
+        .bind(until)
+        .bind(reason)
+        .bind(payload)
+        .execute(tx.connection_mut())
+        .await
+        .map_err(failed)?;
+    Box::new(tx).commit().await?;
+    Ok(true)
+}
+
+async fn buried(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<Buried, StoreError> {
+    let found: Option<(u32, u32, bool)> = sqlx::query_as(include_str!("sql/buried.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .fetch_optional(&store.pool)
+        .await
+        .map_err(|error| classify(error, "could not look a dead letter up"))?;
+    Ok(match found {
+        None => Buried::No,
+        Some((.., true)) => Buried::Freed,
+        Some((started, finished, false)) => Buried::Dead(Attempts::new(started, finished)),
+    })
+}
+
+pub(super) async fn forget_letter<'c>(
+    executor: impl SqliteExecutor<'c>,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/forget_letter.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().to_vec())
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn forget_in<'c>(
+    executor: impl SqliteExecutor<'c>,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/forget_attempts.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().to_vec())
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    classify(error, "could not count an attempt at a message")
+}

@@ -1,0 +1,13 @@
+with recursive asked (place) as (
+    select 0
+    union all
+    select place + 1
+    from asked
+    where 16 * (place + 1) < length(?2)
+)
+insert into tower_inbox_inbox (consumer, key, expires_at)
+select ?1, substr(?2, 16 * place + 1, 16), ?3
+from asked
+where true
+on conflict (consumer, key) do update
+set expires_at = excluded.expires_at

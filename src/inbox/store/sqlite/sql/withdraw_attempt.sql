@@ -1,0 +1,5 @@
+update tower_inbox_attempt
+set started = started - 1
+where consumer = ?1
+  and key = ?2
+  and started > finished
