@@ -10,21 +10,21 @@
 //! `NATS_URL` names another server, `NATS_ACK_WAIT` the seconds after which a delivery without an
 //! answer comes again.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use async_nats::{
     ConnectOptions,
     jetstream::{
-        self, AckKind, Message,
+        self, AckKind, Context, Message,
         consumer::{PullConsumer, pull},
-        stream::Stream,
+        stream::{self, Stream},
     },
 };
 use futures_util::StreamExt;
-use tower::ServiceBuilder;
-use tower_inbox::BoxError;
+use tower::{Service, ServiceBuilder};
+use tower_inbox::{BoxError, Outcome};
 use tower_inbox_example_brokers::{
-    Answer, CONCURRENCY, Task, billing, book, deliver_json, deliveries, setting,
+    Answer, CONCURRENCY, OrderPlaced, Task, billing, book, deliver_json, deliveries, setting,
 };
 
 #[tokio::main]
@@ -35,20 +35,14 @@ async fn main() -> Result<(), BoxError> {
         .connect(setting("NATS_URL", "127.0.0.1:4222".to_owned())?)
         .await?;
     let jetstream = jetstream::new(client);
-    let stream = jetstream
-        .get_or_create_stream(jetstream::stream::Config {
-            name: "orders".into(),
-            subjects: vec!["orders.placed".into()],
-            ..Default::default()
-        })
-        .await?;
     match Task::from_args()? {
         Task::Publish(count) => publish(&jetstream, count).await,
-        Task::Consume => consume(&stream).await,
+        Task::Consume => match consume(&jetstream).await? {},
     }
 }
 
-async fn publish(jetstream: &jetstream::Context, count: u32) -> Result<(), BoxError> {
+async fn publish(jetstream: &Context, count: u32) -> Result<(), BoxError> {
+    orders(jetstream).await?;
     for order in deliveries(count) {
         let payload = serde_json::to_vec(&order)?;
         // The second wait is for the server to say that it has the message.
@@ -57,9 +51,22 @@ async fn publish(jetstream: &jetstream::Context, count: u32) -> Result<(), BoxEr
     Ok(())
 }
 
-async fn consume(stream: &Stream) -> Result<(), BoxError> {
+async fn consume(jetstream: &Context) -> Result<Infallible, BoxError> {
     let inbox = ServiceBuilder::new().layer(billing().await?).service_fn(book);
-    let consumer: PullConsumer = stream
+    loop {
+        if let Err(error) = consume_until_it_ends(jetstream, &inbox).await {
+            eprintln!("nats: {error}");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn consume_until_it_ends<S>(jetstream: &Context, inbox: &S) -> Result<(), BoxError>
+where
+    S: Service<OrderPlaced, Response = Outcome<()>, Error = BoxError> + Clone,
+{
+    let consumer: PullConsumer = orders(jetstream)
+        .await?
         .create_consumer(pull::Config {
             durable_name: Some("billing".into()),
             // Longer than the slowest handler, or else its message is delivered once more while it
@@ -71,37 +78,36 @@ async fn consume(stream: &Stream) -> Result<(), BoxError> {
             ..Default::default()
         })
         .await?;
-    loop {
-        // The time to answer runs from the moment the server sends, so no more than what can be
-        // handled soon is asked for at once.
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(2 * CONCURRENCY)
-            .heartbeat(Duration::from_secs(5))
-            .messages()
-            .await;
-        match messages {
-            Ok(messages) => {
-                messages
-                    .for_each_concurrent(CONCURRENCY, |message| {
-                        let inbox = inbox.clone();
-                        async move {
-                            match message {
-                                Ok(message) => {
-                                    let answer = deliver_json(inbox, &message.payload).await;
-                                    acknowledge(&message, answer).await;
-                                }
-                                // The server is away, or was; the stream goes on by itself.
-                                Err(error) => eprintln!("nats: {error}"),
-                            }
-                        }
-                    })
-                    .await;
+    // The time to answer runs from the moment the server sends, so no more than what can be handled
+    // soon is asked for at once.
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(2 * CONCURRENCY)
+        .heartbeat(Duration::from_secs(5))
+        .messages()
+        .await?;
+    messages
+        .for_each_concurrent(CONCURRENCY, |message| async move {
+            match message {
+                Ok(message) => {
+                    let answer = deliver_json(inbox.clone(), &message.payload).await;
+                    acknowledge(&message, answer).await;
+                }
+                // The server is away, or was; what can go on goes on by itself.
+                Err(error) => eprintln!("nats: {error}"),
             }
-            Err(error) => eprintln!("nats: {error}"),
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+        })
+        .await;
+    Ok(())
+}
+
+async fn orders(jetstream: &Context) -> Result<Stream, BoxError> {
+    let config = stream::Config {
+        name: "orders".into(),
+        subjects: vec!["orders.placed".into()],
+        ..Default::default()
+    };
+    Ok(jetstream.get_or_create_stream(config).await?)
 }
 
 async fn acknowledge(message: &Message, answer: Answer) {

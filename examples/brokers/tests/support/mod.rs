@@ -88,7 +88,7 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     fn start(mut command: Command) -> Self {
-        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut consumer = Self { command, child, printed: Arc::default(), reader: None };
         consumer.read();
         consumer
@@ -125,6 +125,9 @@ impl Consumer {
         self.reader = Some(thread::spawn(move || {
             lines.for_each(|line| printed.lock().unwrap().push(line.unwrap()));
         }));
+        // Through this process, so that it is shown when the test fails, and only then.
+        let complaints = BufReader::new(self.child.stderr.take().unwrap()).lines();
+        thread::spawn(|| complaints.for_each(|line| eprintln!("{}", line.unwrap())));
     }
 
     fn kill(&mut self) {
