@@ -17,6 +17,9 @@ mod conformance {
     tower_inbox::record_conformance!(
         #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
     );
+    tower_inbox::admin_conformance!(
+        #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
+    );
     tower_inbox::poison_conformance!(
         #[sqlx::test(migrations = false)] (pool: PgPool) => Postgres::start(pool).await
     );

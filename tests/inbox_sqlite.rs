@@ -9,5 +9,6 @@ mod conformance {
     tower_inbox::conformance!(Sqlite::start().await);
     tower_inbox::batch_conformance!(Sqlite::start().await);
     tower_inbox::record_conformance!(Sqlite::start().await);
+    tower_inbox::admin_conformance!(Sqlite::start().await);
     tower_inbox::poison_conformance!(Sqlite::start().await);
 }

@@ -1,3 +1,5 @@
+mod by_hand;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
@@ -5,6 +7,11 @@ use clap_complete::Shell;
 use serde::Deserialize;
 
 use crate::output::Format;
+
+pub(crate) use by_hand::{
+    AgesArgs, AuditArgs, ChosenArgs, DeadListArgs, DeadShowArgs, DeadVerb, DiscardArgs, ForgetArgs,
+    InboxVerb, ListArgs, PageArgs, RequeueArgs, StateArg, SubjectArgs,
+};
 
 /// A message delivered twice takes effect once.
 #[derive(Debug, Parser)]
@@ -52,16 +59,13 @@ pub(crate) enum Verb {
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     #[command(after_help = INBOX_EXAMPLES, disable_help_subcommand = true)]
     Inbox(InboxVerb),
+    /// Looks after the messages that failed too often
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    #[command(after_help = DEAD_EXAMPLES, disable_help_subcommand = true)]
+    Dead(DeadVerb),
     /// Prints a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum InboxVerb {
-    /// Removes the claims whose window is over, now instead of in the background
-    #[command(after_help = PURGE_EXAMPLES)]
-    Purge(PurgeArgs),
 }
 
 /// The flags of `consume`, and the keys of the config file's table of the same name.
@@ -120,6 +124,11 @@ pub(crate) struct ConsumeArgs {
     /// lease and 2s]
     #[arg(long, value_name = "TIME", env = "TOWER_INBOX_IN_FLIGHT_WAIT")]
     pub(crate) in_flight_wait: Option<String>,
+
+    /// Give up on a message that failed so many times, and keep it among the dead letters of the
+    /// database [default: never]
+    #[arg(long, value_name = "NUMBER", env = "TOWER_INBOX_MAX_ATTEMPTS")]
+    pub(crate) max_attempts: Option<u32>,
 
     /// How many messages to handle at once; with more than one they end in any order [default: 1]
     #[arg(long, value_name = "NUMBER", env = "TOWER_INBOX_WORKERS")]
@@ -207,7 +216,21 @@ Examples:
 
 const INBOX_EXAMPLES: &str = "\
 Examples:
-  tower-inbox inbox purge --dry-run";
+  # Why was this order dropped?
+  head -n 1 orders.ndjson | tower-inbox inbox explain --key order_id
+
+  # Let it through again:
+  head -n 1 orders.ndjson | tower-inbox inbox forget --key order_id
+
+  # How long must the window be?
+  tower-inbox inbox ages";
+
+const DEAD_EXAMPLES: &str = "\
+Examples:
+  # What failed, why, and once more:
+  tower-inbox dead list
+  tower-inbox dead requeue --all
+  tower-inbox consume --input orders.ndjson --key order_id --max-attempts 5";
 
 const PURGE_EXAMPLES: &str = "\
 Examples:

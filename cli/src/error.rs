@@ -78,7 +78,10 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let mut failure = Self::stopped(error.to_string());
+        let mut failure = match error.kind() {
+            StoreErrorKind::UnknownConsumer => Self::usage(error.to_string()),
+            _ => Self::stopped(error.to_string()),
+        };
         failure.advice = advice(error.kind()).map(Cow::Borrowed);
         // Its own text is not printed twice.
         failure.because(error)
@@ -106,6 +109,9 @@ fn advice(kind: StoreErrorKind) -> Option<&'static str> {
         }
         StoreErrorKind::Full => {
             "make room and run the same command again; what was handled stays handled"
+        }
+        StoreErrorKind::UnknownConsumer => {
+            "name one with --consumer; `tower-inbox status` shows the ones there are"
         }
         StoreErrorKind::KeyChanged => "give another name with --consumer",
         _ => return None,

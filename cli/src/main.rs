@@ -8,19 +8,24 @@ mod completions;
 mod config;
 mod consume;
 mod database;
+mod dead;
 mod error;
 mod exit;
+mod explained;
+mod inbox;
 mod migrate;
 mod output;
-mod purge;
+mod pages;
 mod signals;
 mod status;
+mod subject;
+mod text;
 
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use args::{Cli, InboxVerb, Verb};
+use args::{Cli, Verb};
 use config::Config;
 use database::{DEFAULT_URL, Location};
 use error::Failure;
@@ -66,7 +71,8 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
             }
             Verb::Migrate(args) => migrate::migrate(&args, &location, format).await,
             Verb::Status => status::status(&location, format).await,
-            Verb::Inbox(InboxVerb::Purge(args)) => purge::purge(&args, &location, format).await,
+            Verb::Inbox(verb) => inbox::inbox(verb, config.consume, &location, format).await,
+            Verb::Dead(verb) => dead::dead(verb, config.consume, &location, format).await,
             Verb::Completions(_) => unreachable!("handled above"),
         }
     });

@@ -14,7 +14,7 @@ pub(crate) enum Format {
     Text,
     /// One JSON object on one line.
     Json,
-    /// The same, for tools that ask for it by this name.
+    /// The same; of a list, one line for each of its items.
     Ndjson,
 }
 
@@ -37,8 +37,13 @@ impl Format {
 
 /// Prints to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    write(text.as_bytes())
+}
+
+/// Writes to standard output, whatever it is.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::output)
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::output)
 }
 
 /// Prints to standard error, and ignores that it may be closed.

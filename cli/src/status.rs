@@ -1,13 +1,17 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tower_inbox::error::StoreError;
+use tower_inbox::{
+    error::StoreError,
+    inbox::store::{ConsumerSummary, InboxAdmin},
+};
 
 use crate::{
-    database::{Backend, Consumer, Location, Use, with_store},
+    database::{Backend, Location, Use, with_store},
     error::Failure,
     exit::Exit,
     output::{self, Format},
+    text::{Table, line},
 };
 
 /// Shows the version of the tables, and each consumer with its claims.
@@ -23,11 +27,13 @@ pub(crate) async fn status(location: &Location, format: Format) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-async fn look<B: Backend>(store: &B) -> Result<(Option<i64>, Vec<Consumer>), StoreError> {
+async fn look<B: Backend + InboxAdmin>(
+    store: &B,
+) -> Result<(Option<i64>, Vec<Consumer>), StoreError> {
     let schema = store.version().await?;
     // Of another version only the number can be read for sure.
     let consumers = if schema == Some(EXPECTED) { store.consumers().await? } else { Vec::new() };
-    Ok((schema, consumers))
+    Ok((schema, consumers.into_iter().map(Consumer::new).collect()))
 }
 
 #[derive(Serialize)]
@@ -36,6 +42,32 @@ struct Report {
     schema: Option<i64>,
     expected: i64,
     consumers: Vec<Consumer>,
+}
+
+/// A consumer and its claims.
+#[derive(Serialize)]
+struct Consumer {
+    name: String,
+    window_seconds: u64,
+    live: u64,
+    in_flight: u64,
+    expired: u64,
+    dead_letters: u64,
+    requeued: u64,
+}
+
+impl Consumer {
+    fn new(consumer: ConsumerSummary) -> Self {
+        Self {
+            name: consumer.name,
+            window_seconds: consumer.window.as_secs(),
+            live: consumer.live,
+            in_flight: consumer.in_flight,
+            expired: consumer.expired,
+            dead_letters: consumer.dead_letters,
+            requeued: consumer.requeued,
+        }
+    }
 }
 
 impl Report {
@@ -56,19 +88,29 @@ impl Report {
         if self.consumers.is_empty() {
             return text;
         }
-        let names = self.consumers.iter().map(|consumer| consumer.name.chars().count());
-        let width = names.max().unwrap_or(0).max("consumer".len());
-        text += &format!(
-            "\n{:<width$}  {:>10}  {:>10}  {:>10}  {:>10}\n",
-            "consumer", "window", "live", "in flight", "expired"
-        );
-        for Consumer { name, window_seconds, live, in_flight, expired } in &self.consumers {
-            let window = Duration::from_secs(window_seconds.cast_unsigned());
-            let window = humantime::format_duration(window).to_string().replace(' ', "");
-            text += &format!(
-                "{name:<width$}  {window:>10}  {live:>10}  {in_flight:>10}  {expired:>10}\n"
-            );
+        let mut table = Table::new([
+            "consumer",
+            ">window",
+            ">live",
+            ">in flight",
+            ">expired",
+            ">dead",
+            ">requeued",
+        ]);
+        for consumer in &self.consumers {
+            let window = Duration::from_secs(consumer.window_seconds);
+            table.row([
+                line(&consumer.name, 60),
+                humantime::format_duration(window).to_string().replace(' ', ""),
+                consumer.live.to_string(),
+                consumer.in_flight.to_string(),
+                consumer.expired.to_string(),
+                consumer.dead_letters.to_string(),
+                consumer.requeued.to_string(),
+            ]);
         }
+        text += "\n";
+        text += &table.render();
         text
     }
 }

@@ -24,8 +24,10 @@ create table tower_inbox.attempt (
     primary key (consumer, key)
 );
 
--- Messages that failed too often. The claim beside one keeps its redeliveries away. It stays until
--- somebody discards it.
+-- Messages that failed too often. The claim that ends at claimed_until keeps its redeliveries away;
+-- any other claim beside it is of somebody who handled the message later. It stays until the message
+-- is handled after all, or somebody discards it. Whoever delivers a requeued one keeps others from it
+-- until taken_until.
 create table tower_inbox.dead_letter (
     key uuid not null,
     started int4 not null,
@@ -33,12 +35,17 @@ create table tower_inbox.dead_letter (
     first_at int4 not null,
     died_at int4 not null,
     deaths int4 not null default 1,
+    claimed_until int4 not null,
     requeued_at int4,
+    taken_until int4,
     consumer int2 not null,
     reason text not null,
     payload bytea,
     primary key (consumer, key)
 );
+
+create index dead_letter_requeued on tower_inbox.dead_letter (consumer, requeued_at, key)
+where requeued_at is not null;
 
 -- How many duplicates were younger than 2^bucket seconds and not younger than half of that.
 create table tower_inbox.duplicate_age (
@@ -262,6 +269,7 @@ language plpgsql
 as $$
 declare
     now_s float8;
+    until_s int4;
     tried tower_inbox.attempt;
 begin
     if not pg_try_advisory_xact_lock(lock_id) then
@@ -271,8 +279,9 @@ begin
     if tower_inbox.holder(consumer_id, inbox_key, now_s) is not null then
         return false;
     end if;
+    until_s := ceil(now_s + bury.window_s)::int4;
     insert into tower_inbox.inbox as i (key, expires_at, consumer)
-    values (inbox_key, ceil(now_s + bury.window_s)::int4, consumer_id)
+    values (inbox_key, until_s, consumer_id)
     on conflict (consumer, key) do update
     set expires_at = excluded.expires_at;
     delete from tower_inbox.lease l
@@ -281,19 +290,22 @@ begin
     where a.consumer = consumer_id and a.key = inbox_key
     returning * into tried;
     insert into tower_inbox.dead_letter as d (
-        consumer, key, started, finished, first_at, died_at, reason, payload
+        consumer, key, started, finished, first_at, died_at, claimed_until, reason, payload
     )
     values (
         consumer_id, inbox_key, starts, ends,
-        coalesce(tried.first_at, floor(now_s)::int4), floor(now_s)::int4, why, body
+        coalesce(tried.first_at, floor(now_s)::int4), floor(now_s)::int4, until_s, why, body
     )
     on conflict (consumer, key) do update
     set started = excluded.started,
         finished = excluded.finished,
         died_at = excluded.died_at,
         deaths = d.deaths + 1,
+        claimed_until = excluded.claimed_until,
         requeued_at = null,
+        taken_until = null,
         reason = excluded.reason,
-        payload = excluded.payload;
+        -- A layer that keeps none does not lose what another one kept.
+        payload = coalesce(excluded.payload, d.payload);
     return true;
 end $$;

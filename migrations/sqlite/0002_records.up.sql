@@ -29,11 +29,17 @@ create table tower_inbox_dead_letter (
     first_at integer not null,
     died_at integer not null,
     deaths integer not null default 1,
+    claimed_until integer not null,
     requeued_at integer,
+    taken_until integer,
     reason text not null,
     payload blob,
     primary key (consumer, key)
 ) strict;
+
+create index tower_inbox_dead_letter_requeued
+on tower_inbox_dead_letter (consumer, requeued_at, key)
+where requeued_at is not null;
 
 create table tower_inbox_duplicate_age (
     consumer integer not null,

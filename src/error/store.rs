@@ -1,4 +1,4 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use crate::error::BoxError;
 
@@ -6,11 +6,12 @@ use crate::error::BoxError;
 ///
 /// Opaque on purpose: decide by [`kind`](Self::kind), print the chain of
 /// [`source`](std::error::Error::source)s for people.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
     context: String,
-    source: Option<BoxError>,
+    /// Shared, because one failure may be the answer to a whole batch.
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
@@ -24,7 +25,7 @@ impl StoreError {
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -38,6 +39,15 @@ impl StoreError {
                  function, layout or secret), so its redeliveries would not be recognised: restore \
                  that, or use a new consumer name"
             ),
+        )
+    }
+
+    /// The answer about a consumer that nobody has registered, worded once for all stores.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn unknown_consumer(consumer: &str) -> Self {
+        Self::new(
+            StoreErrorKind::UnknownConsumer,
+            format!("there is no consumer {consumer:?}: it is registered by its first delivery"),
         )
     }
 
@@ -84,6 +94,8 @@ pub enum StoreErrorKind {
     /// encoding, hash function, layout or secret. See
     /// [`InboxLayer::hasher`](crate::inbox::InboxLayer::hasher).
     KeyChanged,
+    /// There is no consumer of this name. It is registered by its first delivery.
+    UnknownConsumer,
     /// The transaction was no longer usable at its commit: a statement in it had failed, or it had
     /// ended before. What it had not committed itself was rolled back.
     Aborted,

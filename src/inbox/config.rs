@@ -4,13 +4,14 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
+    known::Known,
     poison::Poison,
-    store::{ConsumerId, InboxStore, RecordStore},
+    store::{ConsumerId, DuplicateAges, InboxStore, RecordStore},
 };
 use crate::{
     error::StoreError,
     hook::CommitHook,
-    key::{Canonical, InboxKey, KeyEncoder, KeyHasher, Secret, Xxh64Keyed},
+    key::{Canonical, InboxKey, KeyHasher, Secret, Xxh64Keyed, probe},
 };
 
 /// What happens to a message whose key is absent: every chosen field is none.
@@ -36,8 +37,11 @@ pub(super) struct Config<C> {
     pub(super) records: Option<Arc<dyn RecordStore<Connection = C>>>,
     /// Who counts attempts, if anybody does.
     pub(super) poison: Option<Poison<C>>,
+    /// Where the store has the ages of duplicates counted.
+    pub(super) ages: DuplicateAges,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
+    pub(super) known: Known,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
     /// registration depends on.
     pub(super) registration: Arc<OnceCell<Registration>>,
@@ -50,7 +54,7 @@ pub(super) struct Registration {
 }
 
 impl<C: Send + 'static> Config<C> {
-    pub(super) fn new(consumer: Arc<str>) -> Self {
+    pub(super) fn new(consumer: Arc<str>, ages: DuplicateAges) -> Self {
         Self {
             consumer,
             window: Window::default(),
@@ -58,8 +62,10 @@ impl<C: Send + 'static> Config<C> {
             hooks: Vec::new(),
             records: None,
             poison: None,
+            ages,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
+            known: Known::default(),
             registration: Arc::default(),
         }
     }
@@ -72,7 +78,7 @@ impl<C: Send + 'static> Config<C> {
         let register = || async {
             let meta = store.meta().await?;
             let secret = self.secret.unwrap_or(meta.secret);
-            let probe = self.hasher.key(probe().as_bytes(), &secret);
+            let probe = probe(&*self.hasher, &secret);
             let consumer = store.register(Arc::clone(&self.consumer), self.window, probe).await?;
             Ok(Registration { consumer, secret })
         };
@@ -84,13 +90,6 @@ impl<C: Send + 'static> Config<C> {
     }
 }
 
-/// A fixed message: its key tells two ways of making keys apart.
-fn probe() -> Canonical {
-    let mut encoder = KeyEncoder::new("tower-inbox");
-    encoder.field("probe").field(&1);
-    encoder.finish()
-}
-
 impl<C> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
@@ -100,8 +99,10 @@ impl<C> Clone for Config<C> {
             hooks: self.hooks.clone(),
             records: self.records.clone(),
             poison: self.poison.clone(),
+            ages: self.ages.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
+            known: self.known.clone(),
             registration: Arc::clone(&self.registration),
         }
     }

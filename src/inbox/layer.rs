@@ -84,10 +84,10 @@ use crate::{
 /// [`StoreError`]. None of them is a reason to acknowledge the message.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct InboxLayer<St: InboxStore, K = Derived, X = InTransaction> {
-    store: Arc<St>,
-    config: Config<St::Connection>,
-    source: K,
-    mode: X,
+    pub(super) store: Arc<St>,
+    pub(super) config: Config<St::Connection>,
+    pub(super) source: K,
+    pub(super) mode: X,
 }
 
 impl<St: InboxStore> InboxLayer<St> {
@@ -98,8 +98,8 @@ impl<St: InboxStore> InboxLayer<St> {
     /// registered at the first call, or by [`prepare`](Self::prepare).
     pub fn new(consumer: impl Into<Arc<str>>, store: St) -> Self {
         Self {
+            config: Config::new(consumer.into(), store.duplicate_ages()),
             store: Arc::new(store),
-            config: Config::new(consumer.into()),
             source: Derived::default(),
             mode: InTransaction { wait: WAIT },
         }

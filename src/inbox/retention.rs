@@ -6,18 +6,19 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     pin::{Pin, pin},
-    task::Poll,
     time::Duration,
 };
 
-use tokio::time::timeout;
-
-use super::store::SweepStore;
-use crate::error::StoreError;
+use super::{shutdown::stopped, store::SweepStore};
+use crate::{
+    error::StoreError,
+    telemetry::{self, Stopwatch},
+};
 
 /// Removes expired claims, round after round; made by a store's `sweeper()`.
+///
+/// It also writes down the ages of duplicates, which are counted in memory in between.
 ///
 /// Nothing runs until its future is spawned:
 ///
@@ -81,25 +82,29 @@ impl<St: SweepStore> Sweeper<St> {
         self
     }
 
-    /// Runs until `shutdown` resolves; the batch under way is finished first.
+    /// Runs until `shutdown` resolves; the batch under way is finished first, and what was counted
+    /// in memory is written down.
     ///
     /// Errors are logged (`tracing`, warn) and the next round tries again: a database that is away
     /// for a while must not end the sweeper for good.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
+            self.write_ages().await;
             match self.round(shutdown.as_mut()).await {
-                Ok(Round::Stopped) => return,
+                Ok(Round::Stopped) => break,
                 Ok(Round::Ended(removed)) => tracing::debug!(removed, "swept expired claims"),
                 Ok(Round::NotOurs) => {}
                 Err(error) => {
+                    telemetry::sweep_failed();
                     tracing::warn!(error = &error as &dyn std::error::Error, "sweeping failed");
                 }
             }
             if stopped(shutdown.as_mut(), self.every).await {
-                return;
+                break;
             }
         }
+        self.write_ages().await;
     }
 
     /// Runs one round now, whoever else did. Returns the number of rows removed.
@@ -111,6 +116,16 @@ impl<St: SweepStore> Sweeper<St> {
         match self.batches(pin!(std::future::pending())).await? {
             Round::Ended(removed) => Ok(removed),
             Round::NotOurs | Round::Stopped => unreachable!("nothing stops this round"),
+        }
+    }
+
+    /// Each process has counts of its own, so this is done whoever sweeps.
+    async fn write_ages(&self) {
+        if let Err(error) = self.store.write_ages().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "could not write the ages of duplicates down"
+            );
         }
     }
 
@@ -131,11 +146,14 @@ impl<St: SweepStore> Sweeper<St> {
     {
         let mut removed = 0;
         let mut cursor = None;
+        let watch = Stopwatch::start();
         loop {
             let swept = self.store.sweep(cursor, self.retention).await?;
+            telemetry::swept(swept.removed);
             removed += swept.removed;
             cursor = swept.next;
             if cursor.is_none() {
+                telemetry::sweep_ended(watch);
                 return Ok(Round::Ended(removed));
             }
             if stopped(shutdown.as_mut(), self.pause).await {
@@ -143,15 +161,6 @@ impl<St: SweepStore> Sweeper<St> {
             }
         }
     }
-}
-
-/// Rests for a while, and says whether the shutdown came meanwhile.
-async fn stopped<F: Future<Output = ()>>(mut shutdown: Pin<&mut F>, rest: Duration) -> bool {
-    if rest.is_zero() {
-        // A timer would rest for a millisecond all the same.
-        return poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx).is_ready())).await;
-    }
-    timeout(rest, shutdown).await.is_ok()
 }
 
 enum Round {

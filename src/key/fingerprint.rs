@@ -20,9 +20,27 @@ impl Fingerprint {
     /// assert_ne!(Fingerprint::of(b"{}"), Fingerprint::of(b"{ }"));
     /// ```
     pub fn of(body: &[u8]) -> Self {
-        let digest: [u8; 32] = Sha256::digest(body).into();
-        let (half, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
-        Self(*half)
+        Self::half(&Sha256::digest(body).into())
+    }
+
+    /// Takes the fingerprint of several parts, each with its length in front of it: what moves from
+    /// one part to the next makes another fingerprint.
+    ///
+    /// ```
+    /// use tower_inbox::key::Fingerprint;
+    ///
+    /// let parts = |first: &str, second: &str| {
+    ///     Fingerprint::of_parts([first.as_bytes(), second.as_bytes()])
+    /// };
+    /// assert_ne!(parts("ab", "c"), parts("a", "bc"));
+    /// ```
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self::half(&hash.finalize().into())
     }
 
     /// Takes bytes that a store kept.
@@ -33,6 +51,11 @@ impl Fingerprint {
     /// The bytes, for a store to keep.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    fn half(digest: &[u8; 32]) -> Self {
+        let (half, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
+        Self(*half)
     }
 }
 

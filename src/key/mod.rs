@@ -29,6 +29,7 @@ mod fingerprint;
 mod hasher;
 mod inbox_key;
 pub mod json;
+mod probe;
 mod secret;
 
 pub use dedup::{Dedup, encode};
@@ -38,4 +39,5 @@ pub use fields::KeyFields;
 pub use fingerprint::Fingerprint;
 pub use hasher::{ByteOrder, KeyHasher, Xxh64Keyed, Xxh64Zeroed};
 pub use inbox_key::{InboxKey, ParseInboxKeyError};
+pub use probe::probe;
 pub use secret::Secret;

@@ -3,6 +3,7 @@
 //! [`conformance!`](crate::conformance) makes a test of each. A function panics where the fact does
 //! not hold.
 
+mod admin;
 mod batch;
 mod poison;
 mod records;
@@ -34,6 +35,7 @@ use crate::{
     testing::Harness,
 };
 
+pub use admin::*;
 pub use batch::*;
 pub use poison::*;
 pub use records::*;

@@ -3,7 +3,7 @@ use std::{error::Error, fmt, io};
 use tower_inbox::{
     BoxError, Outcome,
     error::StoreError,
-    inbox::{InFlight, LeaseLost},
+    inbox::{DeadLettered, InFlight, LeaseLost, redelivery::UnreadableLetter},
 };
 
 use super::stdout::OutputFailed;
@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     InFlight,
     /// It failed, and the next one may not.
     Failed(String),
+    /// It failed too often, now or before, and is kept by the database.
+    DeadLettered(String),
     /// The next one would fail as well; this one is not counted.
     Stop(Failure),
 }
@@ -34,6 +36,12 @@ impl Verdict {
         if error.is::<Refused>() || error.is::<LeaseLost>() {
             return Self::Failed(error.to_string());
         }
+        if error.is::<DeadLettered>() {
+            return Self::DeadLettered(with_cause(&*error));
+        }
+        if error.is::<UnreadableLetter>() {
+            return Self::Failed(with_cause(&*error));
+        }
         let error = match error.downcast::<OutputFailed>() {
             Ok(failed) => return Self::Stop(Failure::output(failed.0)),
             Err(error) => error,
@@ -42,6 +50,13 @@ impl Verdict {
             Ok(error) => Failure::from(*error),
             Err(error) => Failure::stopped("could not handle the message").because(error),
         })
+    }
+}
+
+fn with_cause(error: &(dyn Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

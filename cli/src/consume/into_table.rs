@@ -20,11 +20,14 @@ pub(super) async fn handle<B: Backend>(
 /// Finds the errors that are about one message only, be it at the insert or, for a deferred
 /// constraint, at the commit.
 pub(super) fn refused<B: Backend>(error: BoxError) -> BoxError {
-    let cause = error.downcast_ref::<StoreError>().and_then(Error::source);
-    match cause.and_then(|cause| cause.downcast_ref::<sqlx::Error>()) {
-        Some(cause) if B::concerns_message(cause) => {
-            Refused(format!("the table refused it: {cause}")).into()
-        }
-        _ => error,
+    match refusal::<B>(&*error) {
+        Some(cause) => Refused(format!("the table refused it: {cause}")).into(),
+        None => error,
     }
+}
+
+/// The database's word, where it is about the message.
+pub(super) fn refusal<'a, B: Backend>(error: &'a (dyn Error + 'static)) -> Option<&'a sqlx::Error> {
+    let cause = error.downcast_ref::<StoreError>().and_then(Error::source)?;
+    cause.downcast_ref().filter(|cause| B::concerns_message(cause))
 }

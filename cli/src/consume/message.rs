@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use tower_inbox::{
+    BoxError,
     inbox::KeySource,
     key::{
         Canonical,
@@ -12,7 +13,7 @@ use tower_inbox::{
 /// A line with the fields that it is recognised by.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// Where in the stream.
+    /// Where in the stream; 0 for one that comes out of a requeued letter.
     pub(super) number: u64,
     /// The line, exactly as it came.
     pub(super) text: String,
@@ -36,6 +37,18 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Reads the line that a letter kept.
+    pub(super) fn from_letter(
+        payload: Vec<u8>,
+        fields: &JsonFields,
+        kind: &str,
+    ) -> Result<Self, BoxError> {
+        let line = Line::new(0, String::from_utf8(payload)?);
+        Self::new(line, fields, kind).map_err(|bad| bad.reason.into())
+    }
+}
+
 /// The key that was made when the line was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Carried;
@@ -43,5 +56,9 @@ pub(super) struct Carried;
 impl KeySource<Arc<Message>> for Carried {
     fn canonical(&self, message: &Arc<Message>) -> Canonical {
         message.canonical.clone()
+    }
+
+    fn payload(&self, message: &Arc<Message>) -> Option<Vec<u8>> {
+        Some(message.text.clone().into_bytes())
     }
 }

@@ -16,7 +16,11 @@ use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 use tower::{Service, ServiceBuilder, service_fn};
-use tower_inbox::{BoxError, InboxLayer, Outcome, lines::DeadLetters};
+use tower_inbox::{
+    BoxError, InboxLayer, Outcome,
+    inbox::{DeadLetterPolicy, redelivery::Redelivery},
+    lines::DeadLetters,
+};
 
 use crate::{
     database::{Backend, Location, Use, with_store},
@@ -26,6 +30,7 @@ use crate::{
     signals::Signals,
 };
 
+use ended::Refused;
 use input::Input;
 use message::{Carried, Message};
 use patience::{Patience, Stop};
@@ -64,9 +69,15 @@ impl<B: Backend> Consume<B> {
     async fn run(self, input: Input) -> Result<Exit, Failure> {
         self.prepare_schema().await?;
         let Settings { consumer, window, lease, .. } = &self.settings;
-        let layer = InboxLayer::new(consumer.as_str(), self.store.clone())
+        let mut layer = InboxLayer::new(consumer.as_str(), self.store.clone())
             .window((*window).into())
             .source(Carried);
+        if let Some(attempts) = self.settings.max_attempts {
+            // Whatever else goes wrong stops the run, and is not the message's fault.
+            layer = layer.dead_letters(DeadLetterPolicy::after(attempts).except(|error| {
+                !error.is::<Refused>() && into_table::refusal::<B>(error).is_none()
+            }));
+        }
         let stop = Stop::default();
         let patience = Patience::new(self.settings.in_flight_wait, &stop);
         let stack = ServiceBuilder::new().retry(patience);
@@ -139,7 +150,11 @@ impl<B: Backend> Consume<B> {
             signals,
             stop,
         };
-        let (ended, tally, dead_letters) = run.through(service, lines).await;
+        let (fields, kind) = (settings.key.clone(), settings.kind.clone());
+        let decode = move |payload| Message::from_letter(payload, &fields, &kind).map(Arc::new);
+        let consumer = settings.consumer.as_str();
+        let letters = Redelivery::new(consumer, store.clone(), service.clone(), decode);
+        let (ended, tally, dead_letters) = run.through(service, letters, lines).await;
 
         drop(sweeping);
         timeout(GRACE, sweeper).await.ok();

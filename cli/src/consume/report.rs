@@ -9,13 +9,16 @@ pub(super) struct Tally {
     pub(super) duplicates: u64,
     pub(super) in_flight: u64,
     pub(super) failed: u64,
+    pub(super) dead_lettered: u64,
+    /// How many of these were requeued letters.
+    pub(super) redelivered: u64,
     dead_letters: u64,
     first_dead_letter: Option<String>,
     started: Instant,
     took: Duration,
 }
 
-/// What a run came to. `delivered` is the sum of the five after it.
+/// What a run came to. `delivered` is the sum of the six after it.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     consumer: String,
@@ -24,7 +27,9 @@ pub(super) struct Report {
     duplicates: u64,
     in_flight: u64,
     failed: u64,
+    dead_lettered: u64,
     dead_letters: u64,
+    redelivered: u64,
     seconds: f64,
     per_second: f64,
 }
@@ -36,6 +41,8 @@ impl Tally {
             duplicates: 0,
             in_flight: 0,
             failed: 0,
+            dead_lettered: 0,
+            redelivered: 0,
             dead_letters: 0,
             first_dead_letter: None,
             started: Instant::now(),
@@ -54,7 +61,12 @@ impl Tally {
     }
 
     pub(super) fn delivered(&self) -> u64 {
-        self.handled + self.duplicates + self.in_flight + self.failed + self.dead_letters
+        self.handled
+            + self.duplicates
+            + self.in_flight
+            + self.failed
+            + self.dead_lettered
+            + self.dead_letters
     }
 
     /// What people should look at.
@@ -70,8 +82,17 @@ impl Tally {
         if self.failed > 0 {
             parts.push(format!("{} failed", self.failed));
         }
-        (!parts.is_empty())
-            .then(|| format!("{}: run the same command again to try those", parts.join(", ")))
+        if !parts.is_empty() {
+            let parts = parts.join(", ");
+            return Some(format!("{parts}: run the same command again to try those"));
+        }
+        (self.dead_lettered > 0).then(|| {
+            format!(
+                "{} failed too often: `tower-inbox dead list` shows why, and `dead requeue` lets \
+                 them through again",
+                self.dead_lettered
+            )
+        })
     }
 }
 
@@ -88,6 +109,8 @@ impl Report {
             duplicates: tally.duplicates,
             in_flight: tally.in_flight,
             failed: tally.failed,
+            dead_lettered: tally.dead_lettered,
+            redelivered: tally.redelivered,
             dead_letters: tally.dead_letters,
             seconds: (seconds * 1000.0).round() / 1000.0,
             per_second: per_second.round(),
@@ -100,13 +123,25 @@ impl Report {
         } else {
             String::new()
         };
+        let redelivered = if self.redelivered > 0 {
+            format!("  {} of them requeued", self.redelivered)
+        } else {
+            String::new()
+        };
+        // For those who asked for it.
+        let dead_lettered = if self.dead_lettered > 0 {
+            format!("  dead-lettered{:>9}\n", self.dead_lettered)
+        } else {
+            String::new()
+        };
         format!(
             "consumer      {}\n\
-             delivered     {:>10}\n\
+             delivered     {:>10}{redelivered}\n\
              \x20 handled     {:>10}\n\
              \x20 duplicates  {:>10}\n\
              \x20 in flight   {:>10}\n\
              \x20 failed      {:>10}\n\
+             {dead_lettered}\
              \x20 dead letters{:>10}{letters}\n\
              seconds       {:>10.3}\n\
              per second    {:>10}\n",

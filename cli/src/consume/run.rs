@@ -1,16 +1,16 @@
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tower::{Service, ServiceExt};
-use tower_inbox::{BoxError, Outcome, lines::DeadLetters};
+use tower_inbox::{BoxError, Outcome, inbox::redelivery::Redelivery, lines::DeadLetters};
 
 use super::{
     Message, Progress, Stop, Tally,
     ended::{Ended, Verdict},
     input::Item,
 };
-use crate::{error::Failure, signals::Signals};
+use crate::{database::Backend, error::Failure, signals::Signals};
 
 /// One pass over the stream.
 pub(super) struct Run {
@@ -27,17 +27,23 @@ impl Run {
     ///
     /// What stops it, a signal or a failure, lets the messages under way end. Another signal does
     /// not.
-    pub(super) async fn through<S>(
+    pub(super) async fn through<B, S, D>(
         mut self,
         service: S,
+        letters: Redelivery<B, S, D>,
         mut lines: mpsc::Receiver<io::Result<Item>>,
     ) -> (Ended, Tally, DeadLetters)
     where
+        B: Backend,
         S: Service<Arc<Message>, Response = Outcome<()>, Error = BoxError> + Clone,
+        D: Fn(Vec<u8>) -> Result<Arc<Message>, BoxError>,
     {
         let mut under_way = FuturesUnordered::new();
-        let mut ended = None;
         let mut signalled = false;
+        let mut ended = self.redeliver(letters, &mut signalled).await;
+        if ended.is_some() {
+            self.stop.now();
+        }
         while ended.is_none() || !under_way.is_empty() {
             let now = tokio::select! {
                 biased;
@@ -49,7 +55,7 @@ impl Run {
                     Some(Ended::Interrupted)
                 }
                 Some((number, result)) = under_way.next() => {
-                    self.settle(number, Verdict::new(result))
+                    self.settle(&format!("line {number}"), Verdict::new(result))
                 }
                 item = lines.recv(), if ended.is_none() && under_way.len() < self.workers => {
                     match item {
@@ -92,14 +98,64 @@ impl Run {
         (ended, self.tally, self.dead_letters)
     }
 
-    fn settle(&mut self, number: u64, verdict: Verdict) -> Option<Ended> {
+    /// Delivers what people have requeued, one letter after the other, as the stream is then.
+    async fn redeliver<B, S, D>(
+        &mut self,
+        mut letters: Redelivery<B, S, D>,
+        signalled: &mut bool,
+    ) -> Option<Ended>
+    where
+        B: Backend,
+        S: Service<Arc<Message>, Response = Outcome<()>, Error = BoxError>,
+        D: Fn(Vec<u8>) -> Result<Arc<Message>, BoxError>,
+    {
+        loop {
+            let next = {
+                let mut next = pin!(letters.deliver_next());
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = self.signals.next() => {
+                            if *signalled {
+                                return Some(Ended::Interrupted);
+                            }
+                            // The one under way ends.
+                            *signalled = true;
+                            self.stop.now();
+                        }
+                        next = &mut next => break next,
+                    }
+                }
+            };
+            let redelivered = match next {
+                Ok(Some(redelivered)) => redelivered,
+                Ok(None) => return signalled.then_some(Ended::Interrupted),
+                Err(error) => return Some(Ended::Broken(error.into())),
+            };
+            let name = format!("letter {}", redelivered.key);
+            let verdict = Verdict::new(redelivered.result);
+            if !matches!(verdict, Verdict::Stop(_)) {
+                self.tally.redelivered += 1;
+            }
+            let ended = self.settle(&name, verdict);
+            if ended.is_some() || *signalled {
+                return ended.or(Some(Ended::Interrupted));
+            }
+        }
+    }
+
+    fn settle(&mut self, name: &str, verdict: Verdict) -> Option<Ended> {
         match verdict {
             Verdict::Handled => self.tally.handled += 1,
             Verdict::Duplicate => self.tally.duplicates += 1,
             Verdict::InFlight => self.tally.in_flight += 1,
             Verdict::Failed(reason) => {
                 self.tally.failed += 1;
-                self.progress.note(&format!("line {number} failed: {reason}"));
+                self.progress.note(&format!("{name} failed: {reason}"));
+            }
+            Verdict::DeadLettered(reason) => {
+                self.tally.dead_lettered += 1;
+                self.progress.note(&format!("{name} is a dead letter: {reason}"));
             }
             Verdict::Stop(failure) => return Some(Ended::Broken(failure)),
         }

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(super) handling: Handling,
     pub(super) lease: Duration,
     pub(super) in_flight_wait: Duration,
+    /// Never gives up on a message that fails if absent.
+    pub(super) max_attempts: Option<u32>,
     pub(super) workers: usize,
     pub(super) max_line: usize,
     pub(super) dead_letters: PathBuf,
@@ -72,6 +74,10 @@ impl Settings {
             None if matches!(handling, Handling::Exec(_)) => lease + AFTER_LEASE,
             None => IN_FLIGHT_WAIT,
         };
+        let max_attempts = value!(max_attempts);
+        if max_attempts == Some(0) {
+            return Err(Failure::usage("--max-attempts 0: a message is tried at least once"));
+        }
         let workers = value!(workers).unwrap_or(1);
         if !(1..=MOST_WORKERS).contains(&workers) {
             return Err(Failure::usage(format!(
@@ -98,6 +104,7 @@ impl Settings {
             handling,
             lease,
             in_flight_wait,
+            max_attempts,
             workers,
             max_line,
             dead_letters,

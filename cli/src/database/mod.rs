@@ -9,12 +9,11 @@ mod table;
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use tower_inbox::{
     error::StoreError,
     inbox::{
         retention::Sweeper,
-        store::{InboxStore, SweepStore},
+        store::{InboxAdmin, InboxStore, PoisonStore, RedeliveryStore, SweepStore},
     },
     key::InboxKey,
 };
@@ -46,7 +45,9 @@ macro_rules! with_store {
 pub(crate) use with_store;
 
 /// What the verbs need of a database beside the library's store.
-pub(crate) trait Backend: InboxStore + SweepStore + Clone + 'static {
+pub(crate) trait Backend:
+    InboxStore + SweepStore + PoisonStore + RedeliveryStore + InboxAdmin + Clone + 'static
+{
     /// Whether the tables are made and updated unasked: where the file is ours.
     const MIGRATES_UNASKED: bool;
 
@@ -64,12 +65,6 @@ pub(crate) trait Backend: InboxStore + SweepStore + Clone + 'static {
 
     /// Takes the tables away, down to a version.
     async fn down(&self, version: i64) -> Result<(), StoreError>;
-
-    /// Each consumer, by name.
-    async fn consumers(&self) -> Result<Vec<Consumer>, StoreError>;
-
-    /// How many claims have a window that is over.
-    async fn expired(&self) -> Result<i64, StoreError>;
 
     /// Makes the table for messages if it is missing, and refuses one of another shape.
     async fn prepare_table(&self, table: &TableName) -> Result<Insert, Failure>;
@@ -95,16 +90,3 @@ pub(crate) trait Backend: InboxStore + SweepStore + Clone + 'static {
 
 /// The statement that writes one message into its table.
 pub(crate) type Insert = Arc<str>;
-
-/// A consumer and its claims.
-#[derive(Debug, Serialize)]
-pub(crate) struct Consumer {
-    pub(crate) name: String,
-    pub(crate) window_seconds: i64,
-    /// Handled within the window.
-    pub(crate) live: i64,
-    /// Being handled under a lease.
-    pub(crate) in_flight: i64,
-    /// Over, and not swept yet.
-    pub(crate) expired: i64,
-}

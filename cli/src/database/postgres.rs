@@ -1,19 +1,19 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, Connection, FromRow, PgConnection, Row,
+    AssertSqlSafe, Connection, PgConnection, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
     types::Uuid,
 };
 use tokio::time::timeout;
 use tower_inbox::{
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     inbox::{PgStore, retention::Sweeper},
     key::InboxKey,
 };
 
 use super::{
-    Backend, Consumer, Insert, Location, TableName, Use,
+    Backend, Insert, Location, TableName, Use,
     table::{Column, misfit},
 };
 use crate::error::Failure;
@@ -82,33 +82,11 @@ impl Backend for PgStore {
         self.schema().down(version).await
     }
 
-    async fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
-        sqlx::query(include_str!("sql/postgres/consumers.sql"))
-            .fetch_all(self.pool())
-            .await
-            .and_then(|rows| {
-                rows.iter()
-                    .map(|row| {
-                        let (name, window_seconds, live, in_flight, expired) =
-                            FromRow::from_row(row)?;
-                        Ok(Consumer { name, window_seconds, live, in_flight, expired })
-                    })
-                    .collect()
-            })
-            .map_err(|error| classify(error, "could not read the consumers"))
-    }
-
-    async fn expired(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar(include_str!("sql/postgres/expired.sql"))
-            .fetch_one(self.pool())
-            .await
-            .map_err(|error| classify(error, "could not count the expired claims"))
-    }
-
     async fn prepare_table(&self, table: &TableName) -> Result<Insert, Failure> {
         let quoted = table.quoted();
-        let failed =
-            |error| Failure::from(classify(error, &format!("could not look at the table {table}")));
+        let failed = |error| {
+            Failure::from(PgStore::classify(error, &format!("could not look at the table {table}")))
+        };
         let look = || {
             sqlx::query_scalar::<_, String>(include_str!("sql/postgres/table.sql"))
                 .bind(&quoted)
@@ -122,7 +100,9 @@ impl Backend for PgStore {
             kind = look().await.map_err(failed)?;
             if let (None, Err(error)) = (&kind, made) {
                 // With one there, another run was faster: `if not exists` does not wait for it.
-                return Err(classify(error, &format!("could not make the table {table}")).into());
+                return Err(
+                    PgStore::classify(error, &format!("could not make the table {table}")).into()
+                );
             }
         }
         let columns = sqlx::query(include_str!("sql/postgres/columns.sql"))
@@ -174,32 +154,12 @@ impl Backend for PgStore {
     }
 
     fn error(error: sqlx::Error, context: &str) -> StoreError {
-        classify(error, context)
+        PgStore::classify(error, context)
     }
 
     async fn close(&self) {
         self.pool().close().await;
     }
-}
-
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn classify(error: sqlx::Error, context: &str) -> StoreError {
-    let code = error.as_database_error().and_then(|error| error.code());
-    let (kind, what) = match (&error, code.as_deref()) {
-        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_), _)
-        | (_, Some("57P01" | "57P02" | "57P03")) => {
-            (StoreErrorKind::Unreachable, ": the database cannot be reached")
-        }
-        (_, Some("53100")) => (StoreErrorKind::Full, ": the disk is full"),
-        (_, Some("25006" | "42501")) => {
-            (StoreErrorKind::ReadOnly, ": the database may not be written")
-        }
-        (_, Some("40001" | "40P01" | "55P03" | "57014")) => {
-            (StoreErrorKind::Busy, ": the database is busy")
-        }
-        _ => (StoreErrorKind::Other, ""),
-    };
-    StoreError::new(kind, format!("{context}{what}")).with_source(error)
 }
 
 // Above what a busy server needs, below what people wait for.

@@ -1,7 +1,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, FromRow, Row, SqliteConnection,
+    AssertSqlSafe, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 use tokio::time::{Instant, sleep};
@@ -12,7 +12,7 @@ use tower_inbox::{
 };
 
 use super::{
-    Backend, Consumer, Insert, TableName, Use,
+    Backend, Insert, TableName, Use,
     table::{Column, misfit},
 };
 use crate::error::Failure;
@@ -75,10 +75,13 @@ impl File {
                 .filename(&self.path)
                 .read_only(true)
                 .busy_timeout(PATIENCE);
-            let pool =
-                SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(
-                    |error| classify(error, &format!("could not open {}", self.path.display())),
-                )?;
+            let pool = SqlitePoolOptions::new()
+                .max_connections(1)
+                .connect_with(options)
+                .await
+                .map_err(|error| {
+                    SqliteStore::classify(error, &format!("could not open {}", self.path.display()))
+                })?;
             return Ok(SqliteStore::new(pool));
         }
         let started = Instant::now();
@@ -120,32 +123,13 @@ impl Backend for SqliteStore {
         self.schema().down(version).await
     }
 
-    async fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
-        sqlx::query(include_str!("sql/sqlite/consumers.sql"))
-            .fetch_all(self.pool())
-            .await
-            .and_then(|rows| {
-                rows.iter()
-                    .map(|row| {
-                        let (name, window_seconds, live, in_flight, expired) =
-                            FromRow::from_row(row)?;
-                        Ok(Consumer { name, window_seconds, live, in_flight, expired })
-                    })
-                    .collect()
-            })
-            .map_err(|error| classify(error, "could not read the consumers"))
-    }
-
-    async fn expired(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar(include_str!("sql/sqlite/expired.sql"))
-            .fetch_one(self.pool())
-            .await
-            .map_err(|error| classify(error, "could not count the expired claims"))
-    }
-
     async fn prepare_table(&self, table: &TableName) -> Result<Insert, Failure> {
-        let failed =
-            |error| Failure::from(classify(error, &format!("could not look at the table {table}")));
+        let failed = |error| {
+            Failure::from(SqliteStore::classify(
+                error,
+                &format!("could not look at the table {table}"),
+            ))
+        };
         let kind = sqlx::query_scalar(include_str!("sql/sqlite/table.sql"))
             .bind(&table.name)
             .fetch_optional(self.pool())
@@ -158,7 +142,9 @@ impl Backend for SqliteStore {
                     include_str!("sql/sqlite/create_table.sql").replace("{table}", &table.quoted());
                 // Only the name is formatted, and it is quoted.
                 sqlx::raw_sql(AssertSqlSafe(create)).execute(self.pool()).await.map_err(
-                    |error| classify(error, &format!("could not make the table {table}")),
+                    |error| {
+                        SqliteStore::classify(error, &format!("could not make the table {table}"))
+                    },
                 )?;
                 "table".into()
             }
@@ -211,25 +197,12 @@ impl Backend for SqliteStore {
     }
 
     fn error(error: sqlx::Error, context: &str) -> StoreError {
-        classify(error, context)
+        SqliteStore::classify(error, context)
     }
 
     async fn close(&self) {
         self.pool().close().await;
     }
-}
-
-fn classify(error: sqlx::Error, context: &str) -> StoreError {
-    let (kind, what) = match code(&error) {
-        Some(SQLITE_BUSY | SQLITE_LOCKED) => (StoreErrorKind::Busy, ": the database is busy"),
-        Some(SQLITE_READONLY) => (StoreErrorKind::ReadOnly, ": the database may not be written"),
-        Some(SQLITE_FULL) => (StoreErrorKind::Full, ": the disk is full"),
-        Some(SQLITE_IOERR | SQLITE_CANTOPEN) => {
-            (StoreErrorKind::Unreachable, ": the file cannot be used")
-        }
-        _ => (StoreErrorKind::Other, ""),
-    };
-    StoreError::new(kind, format!("{context}{what}")).with_source(error)
 }
 
 /// <https://www.sqlite.org/rescode.html>
@@ -238,12 +211,6 @@ fn code(error: &sqlx::Error) -> Option<i32> {
     Some(extended & 0xff)
 }
 
-const SQLITE_BUSY: i32 = 5;
-const SQLITE_LOCKED: i32 = 6;
-const SQLITE_READONLY: i32 = 8;
-const SQLITE_IOERR: i32 = 10;
-const SQLITE_FULL: i32 = 13;
-const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_TOOBIG: i32 = 18;
 const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_MISMATCH: i32 = 20;

@@ -1,11 +1,14 @@
 //! The trait behind which databases do the work, and what goes in and out of it.
 
+mod admin;
+mod ages;
 mod batch;
 mod clock;
 mod poison;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod redelivery;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -22,13 +25,21 @@ use crate::{
     key::{InboxKey, Secret},
 };
 
+pub use admin::{
+    AgeBucket, AgeHistogram, AuditEntry, AuditFilter, ClaimFilter, ClaimState, ClaimSummary,
+    ConsumerSummary, DeadLetter, Discarded, Explanation, FailedAttempts, Forgotten, InboxAdmin,
+    Intervention, KeyState, LeaseSummary, LetterFilter, LetterState, LetterSummary, Page, Paging,
+    RecordSummary, Requeued, UnknownClaimState,
+};
+pub use ages::{AgeCount, DuplicateAges};
 pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 #[cfg(feature = "testing")]
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
-pub use poison::{Attempts, Begun, Burial, Failure, PoisonStore};
+pub use poison::{Attempts, Begun, Burial, Buried, Failure, PoisonStore};
 pub use record::{Record, RecordStore};
+pub use redelivery::{LetterId, RedeliveryStore, TakenLetter};
 
 /// Claims messages in a database.
 ///
@@ -77,6 +88,10 @@ pub trait InboxStore: Send + Sync {
 
     /// Completes, releases or extends a lease. `false` means it was lost, and nothing was done.
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Where to count the ages of duplicates; the same for all clones of a store. One that keeps no
+    /// statistics gives out a new one that nobody reads.
+    fn duplicate_ages(&self) -> DuplicateAges;
 }
 
 /// A transaction that is open, together with the connection it is open on.
@@ -279,6 +294,11 @@ pub trait SweepStore: Send + Sync {
         cursor: Option<Cursor>,
         retention: Duration,
     ) -> BoxFuture<'static, Result<Swept, StoreError>>;
+
+    /// Writes down the [ages of duplicates](InboxStore::duplicate_ages) that were counted since the
+    /// last time. What could not be written is counted again; where nobody knows whether it was, it
+    /// may be counted twice.
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// Where a round of sweeping has got to; only the store that made it can read it.
@@ -360,6 +380,10 @@ macro_rules! forward {
             ) -> BoxFuture<'static, Result<bool, StoreError>> {
                 (**self).settle(grant, deed)
             }
+
+            fn duplicate_ages(&self) -> DuplicateAges {
+                (**self).duplicate_ages()
+            }
         }
 
         #[deny(clippy::missing_trait_methods)]
@@ -374,6 +398,10 @@ macro_rules! forward {
                 retention: Duration,
             ) -> BoxFuture<'static, Result<Swept, StoreError>> {
                 (**self).sweep(cursor, retention)
+            }
+
+            fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+                (**self).write_ages()
             }
         }
     )*};

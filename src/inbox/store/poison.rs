@@ -15,6 +15,9 @@ use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 /// between leaves an attempt that was started and never finished, which is how a message that kills
 /// its workers shows.
 ///
+/// For messages that it handles together it calls [`begin_together`](Self::begin_together) before their
+/// claims, and [`end_together`](Self::end_together) in the transaction that commits.
+///
 /// Counts are for deciding when to give up, and may be off by one for deliveries of one message that
 /// overlap or a server that crashes; a message is lost by none of it.
 ///
@@ -41,7 +44,8 @@ pub trait PoisonStore: InboxStore {
     /// not counted.
     fn fail_attempt(&self, failure: Failure) -> BoxFuture<'static, Result<Attempts, StoreError>>;
 
-    /// Removes what was counted, inside the transaction that handled the message.
+    /// Removes what was counted, and a dead letter of it, inside the transaction that handled the
+    /// message: a letter that was requeued ends with the commit that handles it, and not later.
     fn forget_attempts<'a>(
         &'a self,
         connection: &'a mut Self::Connection,
@@ -56,17 +60,36 @@ pub trait PoisonStore: InboxStore {
         key: InboxKey,
     ) -> BoxFuture<'static, Result<(), StoreError>>;
 
+    /// Says which messages were tried before, and failed or did not come back, in the order of the
+    /// keys: those are better handled by themselves. With `mark`, the others are marked in a
+    /// transaction of its own, if they are free, so that they count as tried if nothing is heard of
+    /// them again. A mark is no attempt: when many are handled together it is no single one's fault.
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>;
+
+    /// Removes the marks, inside the transaction that handled the messages.
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut Self::Connection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Puts the message among the dead letters, claims it for the window and removes what was
     /// counted, all or nothing. `false`: another delivery has handled it meanwhile or is at it, and
     /// nothing was done.
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>>;
 
-    /// Whether the claim of a message is that of a dead letter, and how often it was tried.
+    /// Whether the claim of a message, which was seen a moment ago, is that of a dead letter.
     fn buried(
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>>;
+    ) -> BoxFuture<'static, Result<Buried, StoreError>>;
 }
 
 /// The answer to [`PoisonStore::begin_attempt`]; complete by nature.
@@ -78,6 +101,17 @@ pub enum Begun {
     Handled,
     /// Another delivery is being handled. Nothing was counted.
     InFlight,
+}
+
+/// The answer to [`PoisonStore::buried`]; complete by nature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// The message was handled.
+    No,
+    /// It is a dead letter that was tried so often.
+    Dead(Attempts),
+    /// It was one when the claim was seen, and has been requeued since: the next delivery is handled.
+    Freed,
 }
 
 /// How often a message was tried.
@@ -212,6 +246,24 @@ macro_rules! forward {
                 (**self).drop_attempts(consumer, key)
             }
 
+            fn begin_together(
+                &self,
+                consumer: ConsumerId,
+                keys: Vec<InboxKey>,
+                mark: bool,
+            ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+                (**self).begin_together(consumer, keys, mark)
+            }
+
+            fn end_together<'a>(
+                &'a self,
+                connection: &'a mut Self::Connection,
+                consumer: ConsumerId,
+                keys: Vec<InboxKey>,
+            ) -> BoxFuture<'a, Result<(), StoreError>> {
+                (**self).end_together(connection, consumer, keys)
+            }
+
             fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
                 (**self).bury(burial)
             }
@@ -220,7 +272,7 @@ macro_rules! forward {
                 &self,
                 consumer: ConsumerId,
                 key: InboxKey,
-            ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+            ) -> BoxFuture<'static, Result<Buried, StoreError>> {
                 (**self).buried(consumer, key)
             }
         }

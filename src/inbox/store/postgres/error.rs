@@ -18,6 +18,7 @@ pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";
 pub(super) const SERIALIZATION_FAILURE: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_TRANSACTION: &str = "25P01";
 
@@ -25,12 +26,21 @@ pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
     sql_error::classify(error, context, kind)
 }
 
+/// The same for statements that are not about our tables.
+pub(super) fn classify_foreign(error: sqlx::Error, context: &str) -> StoreError {
+    sql_error::classify(error, context, |error| {
+        kind(error).filter(|kind| *kind != StoreErrorKind::NotMigrated)
+    })
+}
+
 fn kind(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
     let code = error.code()?;
     Some(match &*code {
         // undefined schema, table, function, sequence
         "3F000" | "42P01" | "42883" => StoreErrorKind::NotMigrated,
-        SERIALIZATION_FAILURE | DEADLOCK | "55P03" | "53300" | "57014" => StoreErrorKind::Busy,
+        SERIALIZATION_FAILURE | DEADLOCK | LOCK_NOT_AVAILABLE | "53300" | "57014" => {
+            StoreErrorKind::Busy
+        }
         // out of shared memory: the lock table is full
         "53200" => StoreErrorKind::Busy,
         // not in a read-write transaction, insufficient privilege

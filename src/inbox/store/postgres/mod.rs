@@ -1,12 +1,14 @@
 //! The inbox in PostgreSQL 13 or newer.
 
+mod admin;
+mod ages;
 mod batch;
 mod claim;
 mod error;
 mod lease;
 mod poison;
-mod prepared;
 mod record;
+mod redelivery;
 mod register;
 mod statement;
 mod sweep;
@@ -17,8 +19,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges, Grant, InboxStore,
+    LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -85,12 +87,13 @@ pub struct PgStore {
     pool: PgPool,
     prepared: bool,
     clock: Option<Clock>,
+    ages: DuplicateAges,
 }
 
 impl PgStore {
     /// Uses a pool. Does not connect, and does not migrate.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, prepared: true, clock: None }
+        Self { pool, prepared: true, clock: None, ages: DuplicateAges::default() }
     }
 
     /// Whether sessions keep claims, leases and their ends as prepared statements. Defaults to `true`.
@@ -125,6 +128,16 @@ impl PgStore {
     /// The pool.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Says of what kind an error of a statement of your own is, as the store does of its own; what
+    /// was being done goes in front.
+    ///
+    /// For handlers that return a [`StoreError`], so that a server that is away, a disk that is full
+    /// or a conflict between transactions reads the same wherever it comes up. A table that is
+    /// missing is [`Other`](crate::error::StoreErrorKind::Other) here, because it is yours.
+    pub fn classify(error: sqlx::Error, context: &str) -> StoreError {
+        error::classify_foreign(error, context)
     }
 
     /// Seconds since 2020-01-01 where a test has its own clock.
@@ -172,6 +185,10 @@ impl InboxStore for PgStore {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
     }
+
+    fn duplicate_ages(&self) -> DuplicateAges {
+        self.ages.clone()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -188,6 +205,11 @@ impl SweepStore for PgStore {
     ) -> BoxFuture<'static, Result<Swept, StoreError>> {
         let store = self.clone();
         Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { ages::write(&store).await })
     }
 }
 

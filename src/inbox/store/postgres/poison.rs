@@ -5,7 +5,7 @@ use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, PoisonStore},
     key::InboxKey,
 };
 
@@ -52,6 +52,25 @@ impl PoisonStore for PgStore {
         Box::pin(async move { drop_attempts(&store, consumer, key).await })
     }
 
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_together(&store, consumer, &keys, mark).await })
+    }
+
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { end_together(connection, consumer, &keys).await })
+    }
+
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { bury(&store, burial).await })
@@ -61,7 +80,7 @@ impl PoisonStore for PgStore {
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
         let store = self.clone();
         Box::pin(async move { buried(&store, consumer, key).await })
     }
@@ -145,6 +164,37 @@ async fn drop_attempts(
         .map_err(failed)
 }
 
+async fn begin_together(
+    store: &PgStore,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+    mark: bool,
+) -> Result<Vec<bool>, StoreError> {
+    Statement::new(include_str!("sql/begin_together.sql"))
+        .value(consumer.get())
+        .value(keys)
+        .value(mark)
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+async fn end_together(
+    connection: &mut PgConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<(), StoreError> {
+    Statement::new(include_str!("sql/end_together.sql"))
+        .value(consumer.get())
+        .value(keys)
+        .execute_in(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
 async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreError> {
     Statement::new(include_str!("sql/bury.sql"))
         .value(burial.consumer.get())
@@ -166,13 +216,17 @@ async fn buried(
     store: &PgStore,
     consumer: ConsumerId,
     key: InboxKey,
-) -> Result<Option<Attempts>, StoreError> {
+) -> Result<Buried, StoreError> {
     Statement::new(include_str!("sql/buried.sql"))
         .value(consumer.get())
         .value(key)
         .fetch_optional(&store.pool)
         .await
-        .and_then(|row| row.map(|row| attempts(&row, 0)).transpose())
+        .and_then(|row| match row {
+            None => Ok(Buried::No),
+            Some(row) if row.try_get(2)? => Ok(Buried::Freed),
+            Some(row) => attempts(&row, 0).map(Buried::Dead),
+        })
         .map_err(|error| classify(error, "could not look a dead letter up"))
 }
 

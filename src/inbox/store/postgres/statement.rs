@@ -1,17 +1,21 @@
+use std::fmt::{self, Write as _};
+
 use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool,
+    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr,
     postgres::{PgQueryResult, PgRow},
 };
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    claim::MAX_TRIES,
-    error::{DEADLOCK, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE},
+    claim::acquire,
+    error::{
+        DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE,
+    },
 };
-use crate::key::InboxKey;
+use crate::{error::StoreError, inbox::store::sql_tx::Held, key::InboxKey};
 
-/// A statement with its values, for use outside of a transaction.
+/// A statement with its values, for use outside of a transaction, or to begin one with.
 ///
 /// # Why its values are not bound
 ///
@@ -43,6 +47,24 @@ impl Statement {
 
     pub(super) async fn fetch_one(&self, pool: &PgPool) -> Result<PgRow, sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_one(pool).await
+    }
+
+    pub(super) async fn fetch_all(&self, pool: &PgPool) -> Result<Vec<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_all(pool).await
+    }
+
+    pub(super) async fn execute_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<PgQueryResult, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).execute(connection).await
+    }
+
+    pub(super) async fn fetch_optional_in(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.plain())).fetch_optional(connection).await
     }
 
     pub(super) async fn fetch_in(
@@ -77,6 +99,40 @@ impl Statement {
         }
     }
 
+    /// Executes the statement and then what begins a transaction, in one round trip. Surprises that a
+    /// session may have in store are seen to here.
+    ///
+    /// A simple query of several statements runs in an implicit transaction, and a `begin` in it turns
+    /// that one into an explicit one; so what the statement did belongs to the transaction. Where it
+    /// raises an error, that is before the `begin`, and leaves the session idle and clean. (The other
+    /// order, `begin;execute …`, would leave an aborted transaction behind.)
+    /// Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT>
+    pub(super) async fn then(&self, begin: &str, store: &PgStore) -> Result<Begun, StoreError> {
+        let mut held = acquire(store).await?;
+        let mut text = if store.prepared { self.execution() } else { self.plain() };
+        let mut tries = 0;
+        loop {
+            let statement = AssertSqlSafe(format!("{text};{begin}")).into_sql_str();
+            let Err(error) = held.begin(statement).await else { return Ok(Begun::Open(held)) };
+            tries += 1;
+            match code(&error).as_deref() {
+                // A session that has not executed it before, or behind a pooler another one.
+                Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => text = self.preparation(),
+                Some(PREPARED_EXISTS) if tries < MAX_TRIES => text = self.execution(),
+                Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => text = self.plain(),
+                // Whoever had the session before left a failed transaction in it. (Not the inbox: a
+                // host whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
+                Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
+                    held.discard();
+                    held = acquire(store).await?;
+                }
+                // The session's default isolation is not `read committed` and somebody was faster.
+                _ if lost_a_race(&error) && tries < MAX_TRIES => {}
+                _ => return Ok(Begun::Refused(held, error)),
+            }
+        }
+    }
+
     fn plain(&self) -> String {
         let numbered = self.values.iter().enumerate();
         numbered.fold(self.text.to_owned(), |text, (index, Value { sql, kind })| {
@@ -101,6 +157,12 @@ impl Statement {
     }
 }
 
+/// A connection with the transaction that was asked for, or the database's own words why not.
+pub(super) enum Begun {
+    Open(Held<Postgres>),
+    Refused(Held<Postgres>, sqlx::Error),
+}
+
 /// Whether a statement took no effect because another transaction was faster.
 pub(super) fn lost_a_race(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some(SERIALIZATION_FAILURE | DEADLOCK))
@@ -115,6 +177,12 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
 pub(super) struct Value {
     sql: String,
     kind: &'static str,
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self { sql: yes.to_string(), kind: "bool" }
+    }
 }
 
 impl From<i16> for Value {
@@ -141,6 +209,24 @@ impl From<InboxKey> for Value {
     }
 }
 
+impl From<&[InboxKey]> for Value {
+    fn from(keys: &[InboxKey]) -> Self {
+        Self { sql: list(keys), kind: "uuid[]" }
+    }
+}
+
+impl From<&[i64]> for Value {
+    fn from(numbers: &[i64]) -> Self {
+        Self { sql: list(numbers), kind: "int8[]" }
+    }
+}
+
+impl From<Option<InboxKey>> for Value {
+    fn from(key: Option<InboxKey>) -> Self {
+        key.map_or_else(|| Self { sql: "null".into(), kind: "uuid" }, Self::from)
+    }
+}
+
 impl From<Option<f64>> for Value {
     fn from(number: Option<f64>) -> Self {
         Self { sql: number.map_or("null".into(), |number| number.to_string()), kind: "float8" }
@@ -155,11 +241,27 @@ impl From<&str> for Value {
     }
 }
 
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or_else(|| Self { sql: "null".into(), kind: "text" }, Self::from)
+    }
+}
+
 impl From<Option<&[u8]>> for Value {
     fn from(bytes: Option<&[u8]>) -> Self {
         let sql = bytes.map_or("null".into(), |bytes| format!("decode('{}','hex')", hex(bytes)));
         Self { sql, kind: "bytea" }
     }
+}
+
+fn list(values: &[impl fmt::Display]) -> String {
+    let mut text =
+        String::with_capacity(values.len() * "00000000-0000-0000-0000-000000000000,".len());
+    for (place, value) in values.iter().enumerate() {
+        let before = if place == 0 { "'{" } else { "," };
+        write!(text, "{before}{value}").expect("a string takes everything");
+    }
+    text + if values.is_empty() { "'{}'" } else { "}'" }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -171,9 +273,23 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
+// a stricter isolation level.
+pub(super) const MAX_TRIES: u32 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_literals_of_arrays() {
+        let key = InboxKey::from_bytes([7; 16]);
+        let keys = Value::from(&[key, key][..]);
+        assert_eq!((keys.sql, keys.kind), (format!("'{{{key},{key}}}'"), "uuid[]"));
+        let numbers = Value::from(&[1_i64, -2][..]);
+        assert_eq!((&*numbers.sql, numbers.kind), ("'{1,-2}'", "int8[]"));
+        assert_eq!(Value::from(&[0_i64; 0][..]).sql, "'{}'");
+    }
 
     #[test]
     fn values_are_written_where_they_belong() {

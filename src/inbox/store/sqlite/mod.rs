@@ -1,11 +1,14 @@
 //! The inbox in an SQLite file, with nothing to install.
 
+mod admin;
+mod ages;
 mod batch;
 mod claim;
 mod error;
 mod lease;
 mod poison;
 mod record;
+mod redelivery;
 mod register;
 mod sweep;
 mod tx;
@@ -18,8 +21,8 @@ use sqlx::{
 };
 
 use super::{
-    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, Grant, InboxStore, LeaseClaimed,
-    LeaseRequest, StoreMeta, SweepStore, Swept,
+    BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges, Grant, InboxStore,
+    LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
 };
 use crate::{
     error::StoreError,
@@ -62,12 +65,13 @@ use crate::{
 pub struct SqliteStore {
     pool: SqlitePool,
     clock: Option<Clock>,
+    ages: DuplicateAges,
 }
 
 impl SqliteStore {
     /// Uses a pool of your own. Does not connect, and does not migrate.
     pub fn new(pool: SqlitePool) -> Self {
-        Self { pool, clock: None }
+        Self { pool, clock: None, ages: DuplicateAges::default() }
     }
 
     /// Opens a file, and makes it if it is missing, with the options recommended above. Does not
@@ -138,6 +142,15 @@ impl SqliteStore {
         &self.pool
     }
 
+    /// Says of what kind an error of a statement of your own is, as the store does of its own; what
+    /// was being done goes in front.
+    ///
+    /// For handlers that return a [`StoreError`], so that a writer that is busy or a disk that is full
+    /// reads the same wherever it comes up.
+    pub fn classify(error: sqlx::Error, context: &str) -> StoreError {
+        error::classify(error, context)
+    }
+
     /// Now, in milliseconds since 2020-01-01.
     fn now(&self) -> Now {
         Now(self.clock.as_ref().map_or_else(Clock::system_millis, Clock::millis))
@@ -205,6 +218,10 @@ impl InboxStore for SqliteStore {
         let store = self.clone();
         Box::pin(async move { lease::settle(&store, grant, deed).await })
     }
+
+    fn duplicate_ages(&self) -> DuplicateAges {
+        self.ages.clone()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -221,6 +238,11 @@ impl SweepStore for SqliteStore {
     ) -> BoxFuture<'static, Result<Swept, StoreError>> {
         let store = self.clone();
         Box::pin(async move { sweep::sweep(&store, cursor, retention).await })
+    }
+
+    fn write_ages(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { ages::write(&store).await })
     }
 }
 

@@ -1,7 +1,10 @@
+use std::collections::HashSet;
+
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{
     SqliteStore,
+    batch::{concat, holders, parse},
     claim::{Holder, holder, take},
     error::classify,
     tx,
@@ -9,7 +12,7 @@ use super::{
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, ConsumerId, Failure, OpenTx, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore},
     key::InboxKey,
 };
 
@@ -56,6 +59,25 @@ impl PoisonStore for SqliteStore {
         Box::pin(async move { drop_attempts(&store, consumer, key).await })
     }
 
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_together(&store, consumer, &keys, mark).await })
+    }
+
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { end_together(connection, consumer, &keys).await })
+    }
+
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { bury(&store, burial).await })
@@ -65,7 +87,7 @@ impl PoisonStore for SqliteStore {
         &self,
         consumer: ConsumerId,
         key: InboxKey,
-    ) -> BoxFuture<'static, Result<Option<Attempts>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Buried, StoreError>> {
         let store = self.clone();
         Box::pin(async move { buried(&store, consumer, key).await })
     }
@@ -127,6 +149,7 @@ async fn forget_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&mut *connection, consumer, key).await.map_err(failed)?;
     forget_in(connection, consumer, key).await.map_err(failed)
 }
 
@@ -135,7 +158,72 @@ async fn drop_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
+    forget_letter(&store.pool, consumer, key).await.map_err(failed)?;
     forget_in(&store.pool, consumer, key).await.map_err(failed)
+}
+
+async fn begin_together(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+    mark: bool,
+) -> Result<Vec<bool>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !mark {
+        let mut connection = store.pool.acquire().await.map_err(failed)?;
+        return tried(&mut connection, consumer, keys).await.map_err(failed);
+    }
+    let mut tx = tx::begin(store).await?;
+    let now = store.now();
+    let tried = tried(tx.connection_mut(), consumer, keys).await.map_err(failed)?;
+    let held = holders(tx.connection_mut(), consumer, keys, now).await.map_err(failed)?;
+    let free: Vec<InboxKey> = keys
+        .iter()
+        .zip(&tried)
+        .filter(|(key, tried)| !**tried && !held.contains_key(key))
+        .map(|(key, _)| *key)
+        .collect();
+    if free.is_empty() {
+        return Box::new(tx).rollback().await.map(|()| tried);
+    }
+    sqlx::query(include_str!("sql/mark_together.sql"))
+        .bind(consumer.get())
+        .bind(concat(&free))
+        .bind(now.floor())
+        .execute(tx.connection_mut())
+        .await
+        .map_err(failed)?;
+    Box::new(tx).commit().await.map(|()| tried)
+}
+
+async fn tried(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<Vec<bool>, sqlx::Error> {
+    let tried: Vec<Vec<u8>> = sqlx::query_scalar(include_str!("sql/tried.sql"))
+        .bind(consumer.get())
+        .bind(concat(keys))
+        .fetch_all(connection)
+        .await?;
+    let tried: HashSet<InboxKey> = tried.iter().filter_map(|key| parse(key)).collect();
+    Ok(keys.iter().map(|key| tried.contains(key)).collect())
+}
+
+async fn end_together(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<(), StoreError> {
+    sqlx::query(include_str!("sql/end_together.sql"))
+        .bind(consumer.get())
+        .bind(concat(keys))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
@@ -147,7 +235,8 @@ async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
     else {
         return Box::new(tx).rollback().await.map(|()| false);
     };
-    take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+    let until = now.after(window);
+    take(tx.connection_mut(), consumer, key, until).await.map_err(failed)?;
     sqlx::query(include_str!("sql/forget_lease.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
@@ -168,6 +257,7 @@ async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
         .bind(attempts.finished)
         .bind(first_at.unwrap_or(now.floor()))
         .bind(now.floor())
+        .bind(until)
         .bind(reason)
         .bind(payload)
         .execute(tx.connection_mut())
@@ -181,17 +271,34 @@ async fn buried(
     store: &SqliteStore,
     consumer: ConsumerId,
     key: InboxKey,
-) -> Result<Option<Attempts>, StoreError> {
-    let found: Option<(u32, u32)> = sqlx::query_as(include_str!("sql/buried.sql"))
+) -> Result<Buried, StoreError> {
+    let found: Option<(u32, u32, bool)> = sqlx::query_as(include_str!("sql/buried.sql"))
         .bind(consumer.get())
         .bind(key.as_bytes().as_slice())
         .fetch_optional(&store.pool)
         .await
         .map_err(|error| classify(error, "could not look a dead letter up"))?;
-    Ok(found.map(|(started, finished)| Attempts::new(started, finished)))
+    Ok(match found {
+        None => Buried::No,
+        Some((.., true)) => Buried::Freed,
+        Some((started, finished, false)) => Buried::Dead(Attempts::new(started, finished)),
+    })
 }
 
-async fn forget_in<'c>(
+pub(super) async fn forget_letter<'c>(
+    executor: impl SqliteExecutor<'c>,
+    consumer: ConsumerId,
+    key: InboxKey,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("sql/forget_letter.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().to_vec())
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn forget_in<'c>(
     executor: impl SqliteExecutor<'c>,
     consumer: ConsumerId,
     key: InboxKey,

@@ -1,5 +1,7 @@
-select started, finished
-from tower_inbox.dead_letter
-where consumer = $1
-  and key = $2
-  and requeued_at is null
+select d.started, d.finished, i.key is null
+from tower_inbox.dead_letter d
+left join tower_inbox.inbox i
+  on i.consumer = d.consumer and i.key = d.key
+where d.consumer = $1
+  and d.key = $2
+  and (i.key is null or (d.requeued_at is null and i.expires_at = d.claimed_until))

@@ -1,4 +1,5 @@
 use serde::Serialize;
+use tower_inbox::inbox::store::InboxAdmin;
 
 use crate::{
     args::PurgeArgs,
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// Removes the claims whose window is over.
-pub(crate) async fn purge(
+pub(super) async fn purge(
     args: &PurgeArgs,
     location: &Location,
     format: Format,
@@ -24,9 +25,9 @@ pub(crate) async fn purge(
     Ok(Exit::Done)
 }
 
-async fn sweep<B: Backend>(store: &B, dry_run: bool) -> Result<Report, Failure> {
+async fn sweep<B: Backend + InboxAdmin>(store: &B, dry_run: bool) -> Result<Report, Failure> {
     store.check().await?;
-    let expired = store.expired().await?;
+    let expired = store.consumers().await?.iter().map(|consumer| consumer.expired).sum();
     let removed = if dry_run { 0 } else { store.sweeper().sweep().await? };
     Ok(Report { expired, removed, dry_run })
 }
@@ -34,7 +35,7 @@ async fn sweep<B: Backend>(store: &B, dry_run: bool) -> Result<Report, Failure> 
 #[derive(Serialize)]
 struct Report {
     /// Found before the sweep.
-    expired: i64,
+    expired: u64,
     removed: u64,
     dry_run: bool,
 }
