@@ -38,6 +38,17 @@ async fn a_future_dropped_at_each_await_leaves_a_clean_connection(
     dropped_at_each_await(&pool, options, store).await;
 }
 
+/// The same while the store keeps the connection from delivery to delivery.
+#[sqlx::test(migrations = false)]
+async fn a_future_dropped_at_each_await_leaves_a_clean_kept_connection(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let pool = small_pool(options.clone(), 1).await;
+    let store = migrated(pool.clone()).await.keep(Duration::from_millis(20));
+    dropped_at_each_await(&pool, options, store).await;
+}
+
 async fn dropped_at_each_await(pool: &PgPool, options: PgConnectOptions, store: PgStore) {
     let mut witness = PgConnection::connect_with(&options).await.unwrap();
     let service =

@@ -37,13 +37,19 @@ pub(super) async fn claim(
         now => statement.value(now),
     };
     let begun = statement.then("begin", store).await?;
-    let error = match begun {
+    let (held, error) = match begun {
         Begun::Open(held) => return Ok(Claimed::Won(Box::new(PgTx(held)))),
-        Begun::Refused(_, error) => error,
+        Begun::Refused(held, error) => (held, error),
     };
     match error.as_database_error().and_then(|error| error.code()).as_deref() {
-        Some(DUPLICATE) => Ok(Claimed::Duplicate(earlier(&error))),
-        Some(IN_FLIGHT) => Ok(Claimed::InFlight),
+        Some(DUPLICATE) => {
+            held.done();
+            Ok(Claimed::Duplicate(earlier(&error)))
+        }
+        Some(IN_FLIGHT) => {
+            held.done();
+            Ok(Claimed::InFlight)
+        }
         _ => Err(classify(error, "could not claim the message")),
     }
 }
@@ -74,10 +80,22 @@ fn earlier(error: &sqlx::Error) -> Earlier {
 }
 
 pub(super) async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
-    let connection = store
-        .pool
-        .acquire()
-        .await
-        .map_err(|error| classify(error, "could not get a connection for a claim"))?;
-    Ok(Held::new(connection))
+    let held = match &store.shelf {
+        Some(shelf) => shelf.acquire().await,
+        None => store.pool.acquire().await.map(Held::new),
+    };
+    held.map_err(no_connection)
+}
+
+/// Takes a connection from the pool in place of one that is of no use.
+pub(super) async fn acquire_other(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
+    let held = match &store.shelf {
+        Some(shelf) => shelf.acquire_from_pool().await,
+        None => store.pool.acquire().await.map(Held::new),
+    };
+    held.map_err(no_connection)
+}
+
+fn no_connection(error: sqlx::Error) -> StoreError {
+    classify(error, "could not get a connection for a claim")
 }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    claim::acquire,
+    claim::{acquire, acquire_other},
     error::{
         DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE,
         UNIQUE_VIOLATION,
@@ -180,6 +180,13 @@ pub(super) async fn begin_with(
         let Err(error) = held.begin(AssertSqlSafe(statement(form)).into_sql_str()).await else {
             return Ok(Begun::Open(held));
         };
+        if held.is_kept() && error.as_database_error().is_none() {
+            // It died since the delivery before. Nothing was committed: a transaction that nobody
+            // has ended is gone with its session.
+            held.discard();
+            held = acquire_other(store).await?;
+            continue;
+        }
         tries += 1;
         match code(&error).as_deref() {
             // A session that has not executed it before, or behind a pooler another one.
@@ -190,7 +197,7 @@ pub(super) async fn begin_with(
             // whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
             Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
                 held.discard();
-                held = acquire(store).await?;
+                held = acquire_other(store).await?;
             }
             // Somebody was faster: committed between our look and our insert, or under a session's
             // stricter isolation level.
