@@ -18,6 +18,7 @@ use crate::{
         DeadLettered, InboxTx, KeyReused, Outcome, Received, TransactionNotReturned,
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
+        error::from_handler,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
@@ -268,6 +269,7 @@ where
         };
         match claimed {
             Ok(Claimed::Won(tx)) => {
+                item.case.run();
                 let won = vec![item];
                 let attempt = self.attempt(&won, tx).await;
                 self.conclude(won, attempt).await;
@@ -293,7 +295,7 @@ where
         };
         let (tx, home) = InboxTx::new(tx, key);
         let mut handler = self.handlers.take();
-        let handled = handler.call(Received::new(messages, tx)).await.map_err(Into::into);
+        let handled = handler.call(Received::new(messages, tx)).await.map_err(from_handler);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
         match (handled, home.take()) {
