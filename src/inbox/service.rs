@@ -8,10 +8,11 @@ use tower_service::Service;
 
 use super::{
     KeySource, Outcome, ResponseFuture,
-    admit::{Ask, InTransaction, Mode},
+    admit::{Ask, InTransaction, Marks, Mode},
     config::Config,
     ending::{Ending, Plain},
     key_source::Derived,
+    span,
     store::InboxStore,
 };
 use crate::error::BoxError;
@@ -63,14 +64,14 @@ impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let ask = Ask {
-            canonical: self.source.canonical(&message),
-            fingerprint: self.source.fingerprint(&message),
-            payload: self.config.poison.as_ref().and_then(|_| self.source.payload(&message)),
+            marks: Marks::of(&message, &self.source, &self.config),
             message,
             config: Arc::clone(&self.config),
             store: Arc::clone(&self.store),
         };
-        ResponseFuture::new(self.mode.admit(ask), inner, ending)
+        let consumer = &self.config.consumer;
+        let span = span::deliver(consumer);
+        ResponseFuture::new(self.mode.admit(ask), inner, ending, consumer, span)
     }
 }
 

@@ -1,0 +1,3 @@
+delete from tower_inbox.attempt
+where consumer = $1
+  and key = any ($2)
