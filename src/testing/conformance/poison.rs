@@ -16,7 +16,10 @@ use crate::{
     hook::{BoxFuture, CommitHook, Decision, Delivery},
     inbox::{
         DeadLetterPolicy, DeadLettered, InFlight, Leased, Outcome, Received,
-        store::{Attempts, Begun, Burial, Buried, Claimed, Failure, InboxStore, LeaseClaimed, PoisonStore},
+        store::{
+            Attempts, Begun, Burial, Buried, Claimed, Failure, InboxStore, LeaseClaimed,
+            PoisonStore,
+        },
     },
     testing::Harness,
 };
