@@ -9,6 +9,7 @@ pub mod key;
 pub mod lines;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod schema;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 

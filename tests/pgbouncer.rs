@@ -40,7 +40,7 @@ async fn shared_sessions_lose_and_double_nothing() {
     scene.deliver_all(true).await;
     scene.assert_each_once();
     scene.assert_at_rest().await;
-    assert!(scene.has_prepared(), "the claim was never prepared");
+    assert!(scene.has_prepared().await, "the claim was never prepared");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -49,7 +49,7 @@ async fn shared_sessions_without_prepared_claims_lose_and_double_nothing() {
     scene.deliver_all(false).await;
     scene.assert_each_once();
     scene.assert_at_rest().await;
-    assert!(!scene.has_prepared());
+    assert!(!scene.has_prepared().await);
 }
 
 /// Clients and server lose their connections at once, again and again.
@@ -370,11 +370,13 @@ async fn an_unnamed_statement_outside_of_a_transaction_may_be_mixed_up() {
     };
     let mut near = scene.connect().await;
     let question = tokio::spawn(async move { ask("1").fetch_one(&mut far).await.unwrap() });
+    // Each of them may get the other's answer; the far one leaves more time for it.
+    let mut mixed_up = false;
     while !question.is_finished() {
-        // Alone at the table, it is right each time.
-        assert_eq!(ask("2").fetch_one(&mut near).await.unwrap(), 2);
+        mixed_up |= ask("2").fetch_one(&mut near).await.unwrap() != 2;
     }
-    assert_eq!(question.await.unwrap(), 2, "it asked for 1");
+    mixed_up |= question.await.unwrap() != 1;
+    assert!(mixed_up);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -455,9 +457,17 @@ impl Scene {
         assert!(clients >= 3 * sessions, "{clients} clients did not share {sessions} sessions");
     }
 
-    fn has_prepared(&self) -> bool {
-        let sql = "select count(*) > 0 from pg_prepared_statements where name like 'tower_inbox_%'";
-        self.server.psql(&self.bouncer().url("postgres"), sql).unwrap() == "t"
+    /// Whether any of the three sessions keeps a statement of ours.
+    async fn has_prepared(&self) -> bool {
+        let sql = "select count(*) from pg_prepared_statements where name like 'tower_inbox_%'";
+        let pool = client(self.bouncer(), 3);
+        let (mut kept, mut open) = (0_i64, Vec::new());
+        for _ in 0..3 {
+            let mut tx = pool.begin().await.unwrap();
+            kept += sqlx::raw_sql(sql).fetch_one(&mut *tx).await.unwrap().get::<i64, _>(0);
+            open.push(tx);
+        }
+        kept > 0
     }
 
     fn assert_each_once(&self) {
@@ -629,7 +639,7 @@ fn layer(store: PgStore) -> InboxLayer<PgStore, ById> {
 type ById = ByFields<fn(&u64) -> u64, u64>;
 
 fn messages() -> u64 {
-    long(1500)
+    long(1000)
 }
 
 fn long(a_tenth: u64) -> u64 {

@@ -302,8 +302,14 @@ fn status_and_purge_look_at_the_claims() {
     assert_eq!(
         json(&["status"])["consumers"],
         json!([
-            {"name": "billing", "window_seconds": 86400, "live": 3, "in_flight": 0, "expired": 0},
-            {"name": "short", "window_seconds": 1, "live": 0, "in_flight": 0, "expired": 4},
+            {
+                "name": "billing", "window_seconds": 86400, "live": 3, "in_flight": 0,
+                "expired": 0, "dead_letters": 0, "requeued": 0,
+            },
+            {
+                "name": "short", "window_seconds": 1, "live": 0, "in_flight": 0, "expired": 4,
+                "dead_letters": 0, "requeued": 0,
+            },
         ])
     );
     assert_eq!(
@@ -312,6 +318,82 @@ fn status_and_purge_look_at_the_claims() {
     );
     assert_eq!(json(&["inbox", "purge"])["removed"], 4);
     assert_eq!(json(&["inbox", "purge"])["removed"], 0);
+}
+
+#[test]
+fn what_failed_too_often_is_requeued_and_handled() {
+    let base = Base::migrated();
+    base.sql("create table small (inbox_key uuid, message json check ((message ->> 'cents')::int < 500))");
+    let consume = |more: &[&str]| {
+        let args = [&["--into", "small", "--max-attempts", "2", "--workers", "4"], more].concat();
+        base.consume(&args, orders(100, 0)).succeeded().report()
+    };
+    let first = consume(&[]);
+    assert_eq!((first.handled, first.failed, first.dead_lettered), (72, 28, 0));
+    let second = consume(&[]);
+    assert_eq!((second.duplicates, second.failed, second.dead_lettered), (72, 0, 28));
+    let third = consume(&[]);
+    assert_eq!((third.duplicates, third.dead_lettered), (72, 28));
+
+    let json = |args: &[&str]| base.run(&[args, &["--format", "json"]].concat()).json();
+    let letters = json(&["dead", "list", "--all"]);
+    assert_eq!(letters["letters"].as_array().unwrap().len(), 28);
+    assert!(letters["letters"][0]["reason"].as_str().unwrap().contains("small_message_check"));
+    let key = letters["letters"][0]["key"].as_str().unwrap();
+    let explained = json(&["inbox", "explain", "--key-value", key]);
+    assert_eq!(
+        (&explained["state"], &explained["next_delivery"]),
+        (&json!("dead"), &json!("dead_letter"))
+    );
+    base.run(&["inbox", "forget", "--key-value", key])
+        .failed(1, &["is a dead letter", "dead requeue"]);
+
+    base.sql("alter table small drop constraint small_message_check");
+    assert_eq!(json(&["dead", "requeue", "--all"])["requeued"], 28);
+    let done = consume(&[]);
+    assert_eq!((done.redelivered, done.handled, done.duplicates), (28, 28, 100));
+    assert_eq!(base.sql("select count(*)::text from small"), ["100"]);
+    assert_eq!(base.run(&["dead", "list"]).succeeded().stdout, "there are no dead letters\n");
+    assert_eq!(json(&["inbox", "audit", "--all"])["entries"].as_array().unwrap().len(), 28);
+}
+
+#[test]
+fn a_transaction_at_work_is_told_as_such() {
+    let base = Base::migrated();
+    base.sql("create table slow (inbox_key uuid, message json, at float8 default extract(epoch from clock_timestamp()))");
+    // The insert waits for a lock that another session has.
+    let holder = std::thread::spawn({
+        let url = base.url.clone();
+        move || {
+            execute(
+                &url,
+                "begin; lock table slow in exclusive mode; select pg_sleep(8)::text; commit",
+            )
+        }
+    });
+    wait_for(|| {
+        !base
+            .sql("select 'held' from pg_locks where relation = 'slow'::regclass and granted")
+            .is_empty()
+    });
+    let mut run = base.spawn(&["--into", "slow"], Stdio::piped());
+    std::io::Write::write_all(&mut run.stdin.take().unwrap(), scene::order(1).as_bytes()).unwrap();
+    wait_for(|| {
+        !base
+            .sql("select 'waits' from pg_locks where relation = 'slow'::regclass and not granted")
+            .is_empty()
+    });
+
+    scene::Scene::write(&base.scene, "message", scene::order(1));
+    let subject = ["--message", "message", "--key", "order_id"];
+    let explained = base.run(&[&["inbox", "explain", "--format", "json"][..], &subject].concat());
+    assert_eq!(explained.json()["state"], "in_transaction");
+    let forget = [&["inbox", "forget", "--force"][..], &subject].concat();
+    base.run(&forget).failed(1, &["a transaction is at work", "nothing was done"]);
+    holder.join().unwrap();
+    run.wait().unwrap();
+    assert!(base.run(&forget).succeeded().stdout.contains("forgotten; it was handled"));
+    assert_eq!(base.consume(&["--into", "slow"], scene::order(1)).succeeded().report().handled, 1);
 }
 
 /// A database of its own, gone at the end.

@@ -7,6 +7,7 @@ use std::{thread::sleep, time::Duration};
 
 use scene::{Ran, Scene, orders};
 use serde_json::{Value, json};
+use tower_inbox::schema::VERSION;
 
 fn json(ran: Ran) -> Value {
     serde_json::from_str(&ran.succeeded().stdout).unwrap()
@@ -17,25 +18,30 @@ fn migrate_goes_up_once_and_down_when_told_so() {
     let scene = Scene::new();
     let migrate = |more: &[&str]| scene.run(&[&["migrate", "--format", "json"], more].concat());
     let database = "sqlite://tower-inbox.db";
-    assert_eq!(json(migrate(&[])), json!({"database": database, "before": null, "after": 1}));
-    assert_eq!(json(migrate(&[])), json!({"database": database, "before": 1, "after": 1}));
+    assert_eq!(json(migrate(&[])), json!({"database": database, "before": null, "after": VERSION}));
+    assert_eq!(
+        json(migrate(&[])),
+        json!({"database": database, "before": VERSION, "after": VERSION})
+    );
     migrate(&["--down", "0"]).failed(2, &["loses every claim", "add --yes"]);
     assert_eq!(
         json(migrate(&["--down", "0", "--yes"])),
-        json!({"database": database, "before": 1, "after": null})
+        json!({"database": database, "before": VERSION, "after": null})
     );
     let left = scene.sql("tower-inbox.db", "select name from sqlite_schema");
     assert_eq!(left, Vec::<String>::new());
-    assert_eq!(json(migrate(&[]))["after"], 1);
+    assert_eq!(json(migrate(&[]))["after"], VERSION);
 }
 
 #[test]
 fn migrate_says_what_it_did() {
     let scene = Scene::new();
     let first = scene.run(&["migrate"]).succeeded();
-    assert_eq!(first.stdout, "sqlite://tower-inbox.db: inbox tables went from version none to 1\n");
+    let went = format!("inbox tables went from version none to {VERSION}\n");
+    assert_eq!(first.stdout, format!("sqlite://tower-inbox.db: {went}"));
     let second = scene.run(&["migrate"]).succeeded();
-    assert_eq!(second.stdout, "sqlite://tower-inbox.db: inbox tables have version 1 already\n");
+    let have = format!("inbox tables have version {VERSION} already\n");
+    assert_eq!(second.stdout, format!("sqlite://tower-inbox.db: {have}"));
 }
 
 #[test]
@@ -44,7 +50,7 @@ fn the_printed_script_does_what_migrate_does() {
     let script = scene.run(&["migrate", "--print"]).succeeded().stdout;
     assert!(!scene.path("tower-inbox.db").exists());
     scene.sql("tower-inbox.db", &script);
-    assert_eq!(json(scene.run(&["migrate", "--format", "json"]))["before"], 1);
+    assert_eq!(json(scene.run(&["migrate", "--format", "json"]))["before"], VERSION);
     scene.run_with_input(&["consume", "--key", "order_id"], orders(3, 0)).succeeded();
 
     let script = scene.run(&["migrate", "--print", "--down", "0"]).succeeded().stdout;
@@ -70,19 +76,28 @@ fn status_shows_version_consumers_and_claims() {
     consume("billing", "7days", 3);
     sleep(Duration::from_millis(3100));
     let status = json(scene.run(&["status", "--format", "ndjson"]));
-    assert_eq!((&status["schema"], &status["expected"]), (&json!(1), &json!(1)));
+    assert_eq!((&status["schema"], &status["expected"]), (&json!(VERSION), &json!(VERSION)));
     assert_eq!(
         status["consumers"],
         json!([
-            {"name": "billing", "window_seconds": 604_800, "live": 3, "in_flight": 0, "expired": 0},
-            {"name": "short", "window_seconds": 1, "live": 0, "in_flight": 0, "expired": 4},
+            {
+                "name": "billing", "window_seconds": 604_800, "live": 3, "in_flight": 0,
+                "expired": 0, "dead_letters": 0, "requeued": 0,
+            },
+            {
+                "name": "short", "window_seconds": 1, "live": 0, "in_flight": 0, "expired": 4,
+                "dead_letters": 0, "requeued": 0,
+            },
         ])
     );
     let text = scene.run(&["status"]).succeeded().stdout;
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[3], ["consumer", "window", "live", "in", "flight", "expired"]);
-    assert_eq!(rows[4], ["billing", "7days", "3", "0", "0"]);
-    assert_eq!(rows[5], ["short", "1s", "0", "0", "4"]);
+    assert_eq!(
+        rows[3],
+        ["consumer", "window", "live", "in", "flight", "expired", "dead", "requeued"]
+    );
+    assert_eq!(rows[4], ["billing", "7days", "3", "0", "0", "0", "0"]);
+    assert_eq!(rows[5], ["short", "1s", "0", "0", "4", "0", "0"]);
 
     // Looking needs no right to write.
     json(scene.run(&[
@@ -144,7 +159,18 @@ fn every_verb_has_help_with_examples() {
         &["migrate"],
         &["status"],
         &["inbox"],
+        &["inbox", "list"],
+        &["inbox", "show"],
+        &["inbox", "explain"],
+        &["inbox", "forget"],
+        &["inbox", "ages"],
+        &["inbox", "audit"],
         &["inbox", "purge"],
+        &["dead"],
+        &["dead", "list"],
+        &["dead", "show"],
+        &["dead", "requeue"],
+        &["dead", "discard"],
         &["completions"],
     ] {
         for flag in ["--help", "-h"] {

@@ -38,6 +38,23 @@ pub enum Decision {
     Unknown,
 }
 
+impl Decision {
+    /// The decision in one word, as metrics and spans carry it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Duplicate => "duplicate",
+            Self::InFlight => "in_flight",
+            Self::KeyReused => "key_reused",
+            Self::DeadLettered => "dead_lettered",
+            Self::Rejected => "rejected",
+            Self::PassedThrough => "passed_through",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Names one delivery to a hook.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -1,17 +1,19 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
+use tracing::Span;
 
 use super::{
     admit::{Admission, Settle, Verdict},
     ending::{Ending, Plain},
 };
-use crate::{error::BoxError, hook::BoxFuture};
+use crate::{error::BoxError, hook::BoxFuture, telemetry::Timing};
 
 pin_project! {
     /// Resolves to what became of one delivery: an [`Outcome`](super::Outcome), or a
@@ -30,6 +32,21 @@ pin_project! {
         #[pin]
         state: State<S, R>,
         ending: E,
+        timing: Timing,
+        span: Span,
+    }
+
+    impl<S, R, E> PinnedDrop for ResponseFuture<S, R, E>
+    where
+        S: Service<R>,
+    {
+        /// A handler that is given up says goodbye in the span that it worked in.
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            let _entered = this.span.enter();
+            let mut state = this.state;
+            state.set(State::Done);
+        }
     }
 }
 
@@ -61,8 +78,11 @@ impl<S: Service<R>, R, E> ResponseFuture<S, R, E> {
         admitting: BoxFuture<'static, Result<Admission<R>, BoxError>>,
         inner: S,
         ending: E,
+        consumer: &Arc<str>,
+        span: Span,
     ) -> Self {
-        Self { state: State::Admitting { admitting, inner }, ending }
+        let timing = Timing::start(consumer);
+        Self { state: State::Admitting { admitting, inner }, ending, timing, span }
     }
 }
 
@@ -76,11 +96,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (mut state, ending) = (this.state, this.ending);
+        let _entered = this.span.enter();
+        let (mut state, ending, timing) = (this.state, this.ending, this.timing);
         loop {
             match state.as_mut().project() {
                 StateProj::Admitting { admitting, inner } => {
-                    match ready!(admitting.as_mut().poll(cx)) {
+                    let admitted = ready!(admitting.as_mut().poll(cx));
+                    timing.claimed();
+                    match admitted {
                         Ok(Admission::Handle(request, settle)) => {
                             let handling = inner.call(request);
                             state.set(State::Handling { handling, settle: Some(settle) });
@@ -97,6 +120,7 @@ where
                 }
                 StateProj::Handling { handling, settle } => {
                     let handled = ready!(handling.poll(cx)).map_err(Into::into);
+                    timing.handled();
                     let settle = settle.take().expect("the handler finishes once");
                     // The handler's future goes first: a transaction that it still holds comes home.
                     state.set(State::Done);
@@ -108,6 +132,7 @@ where
                 }
                 StateProj::Settling { settling, handled } => {
                     let settled = ready!(settling.as_mut().poll(cx));
+                    timing.settled();
                     let handled = handled.take();
                     state.set(State::Done);
                     return Poll::Ready(settled.map(|()| {

@@ -21,6 +21,7 @@ pub mod replay;
 pub mod retention;
 mod service;
 mod shutdown;
+mod span;
 pub mod store;
 mod tx;
 mod window;

@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{shutdown::stopped, store::SweepStore};
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    telemetry::{self, Stopwatch},
+};
 
 /// Removes expired claims, round after round; made by a store's `sweeper()`.
 ///
@@ -93,6 +96,7 @@ impl<St: SweepStore> Sweeper<St> {
                 Ok(Round::Ended(removed)) => tracing::debug!(removed, "swept expired claims"),
                 Ok(Round::NotOurs) => {}
                 Err(error) => {
+                    telemetry::sweep_failed();
                     tracing::warn!(error = &error as &dyn std::error::Error, "sweeping failed");
                 }
             }
@@ -142,11 +146,14 @@ impl<St: SweepStore> Sweeper<St> {
     {
         let mut removed = 0;
         let mut cursor = None;
+        let watch = Stopwatch::start();
         loop {
             let swept = self.store.sweep(cursor, self.retention).await?;
+            telemetry::swept(swept.removed);
             removed += swept.removed;
             cursor = swept.next;
             if cursor.is_none() {
+                telemetry::sweep_ended(watch);
                 return Ok(Round::Ended(removed));
             }
             if stopped(shutdown.as_mut(), self.pause).await {

@@ -12,6 +12,7 @@ use super::{
     config::Config,
     ending::{Ending, Plain},
     key_source::Derived,
+    span,
     store::InboxStore,
 };
 use crate::error::BoxError;
@@ -68,7 +69,9 @@ impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
             config: Arc::clone(&self.config),
             store: Arc::clone(&self.store),
         };
-        ResponseFuture::new(self.mode.admit(ask), inner, ending)
+        let consumer = &self.config.consumer;
+        let span = span::deliver(consumer);
+        ResponseFuture::new(self.mode.admit(ask), inner, ending, consumer, span)
     }
 }
 

@@ -130,6 +130,12 @@ impl Ran {
         Report::parse(&self.stdout, self)
     }
 
+    /// What a verb printed as JSON, after it went well.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.succeeded().stdout).unwrap()
+    }
+
     #[track_caller]
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -165,7 +171,10 @@ pub struct Report {
     pub duplicates: u64,
     pub in_flight: u64,
     pub failed: u64,
+    pub dead_lettered: u64,
     pub dead_letters: u64,
+    /// Among the delivered.
+    pub redelivered: u64,
 }
 
 impl Report {
@@ -184,10 +193,13 @@ impl Report {
             duplicates: field("duplicates"),
             in_flight: field("in_flight"),
             failed: field("failed"),
+            dead_lettered: field("dead_lettered"),
             dead_letters: field("dead_letters"),
+            redelivered: field("redelivered"),
         };
-        let Self { delivered, handled, duplicates, in_flight, failed, dead_letters } = report;
-        assert_eq!(delivered, handled + duplicates + in_flight + failed + dead_letters);
+        let Self { delivered, handled, duplicates, in_flight, failed, dead_lettered, .. } = report;
+        let dead = dead_lettered + report.dead_letters;
+        assert_eq!(delivered, handled + duplicates + in_flight + failed + dead);
         report
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         poison::Poison,
         store::{Attempts, Begun, Burial, Earlier, Failure},
     },
+    telemetry,
 };
 
 /// Counting the attempts at a message that fails. Whatever goes wrong here is logged and leaves the
@@ -68,6 +69,7 @@ impl<C: Send + 'static> Case<C> {
             self.withdraw().await;
             return error;
         }
+        telemetry::attempt_failed(&self.config.consumer);
         let reason = with_causes(&error);
         let failure = Failure::new(identity.consumer, identity.key, reason.clone(), self.begun);
         let attempts = match poison.store.fail_attempt(failure).await {
@@ -105,6 +107,7 @@ impl<C: Send + 'static> Case<C> {
             ))
             .await?;
         if buried {
+            telemetry::buried(&self.config.consumer);
             tracing::warn!(
                 consumer = %self.config.consumer,
                 key = %identity.key,

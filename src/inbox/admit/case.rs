@@ -8,8 +8,10 @@ use crate::{
         DeadLettered, InFlight, KeyReused, LeaseLost,
         config::Config,
         known::Sighting,
+        span,
         store::{Buried, Earlier, Record},
     },
+    telemetry,
 };
 
 /// One delivery on its way to a decision.
@@ -74,6 +76,7 @@ impl<C: Send + 'static> Case<C> {
             Ok(record) => {
                 if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
                     self.config.ages.note(identity.consumer, age);
+                    telemetry::duplicate_age(&self.delivery.consumer, age);
                 }
                 self.decided(Decision::Duplicate).await;
                 Ok(Admission::Duplicate(record))
@@ -150,7 +153,9 @@ impl<C: Send + 'static> Case<C> {
     }
 
     pub(in crate::inbox) async fn decided(&self, decision: Decision) {
-        tracing::trace!(consumer = %self.delivery.consumer, ?decision, "decided");
+        tracing::trace!(consumer = %self.delivery.consumer, decision = decision.as_str(), "decided");
+        span::decision(decision);
+        telemetry::decided(&self.delivery.consumer, decision);
         for hook in &self.config.hooks {
             hook.decided(&self.delivery, decision).await;
         }

@@ -7,6 +7,7 @@ use crate::{
     inbox::{
         KeyAbsent, KeySource, WithoutKey,
         config::{Config, Registration},
+        span,
         store::{ConsumerId, InboxStore},
     },
     key::{Canonical, Fingerprint, InboxKey},
@@ -87,6 +88,9 @@ impl<M, St: InboxStore> Ask<M, St> {
             }
         };
         let case = Case::open(config, &registration, marks).await?;
+        if let Some(identity) = &case.identity {
+            span::key(identity.key);
+        }
         Ok((message, store, case))
     }
 }

@@ -1,0 +1,125 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use metrics::{SharedString, Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::hook::Decision;
+
+/// Tells the installed recorder the unit and the meaning of every metric. Call it once, after the
+/// exporter is installed; the metrics are there without it.
+pub fn describe() {
+    describe_counter!(DELIVERIES, Unit::Count, "Deliveries, by what they came to");
+    describe_histogram!(
+        CLAIM,
+        Unit::Seconds,
+        "From the call to the claim, or to the answer that there is none"
+    );
+    describe_histogram!(HANDLER, Unit::Seconds, "What the handler took");
+    describe_histogram!(
+        COMMIT,
+        Unit::Seconds,
+        "From the end of the handler to the end of its transaction or lease"
+    );
+    describe_histogram!(
+        DUPLICATE_AGE,
+        Unit::Seconds,
+        "How long ago the message of a duplicate was handled"
+    );
+    describe_counter!(
+        FAILED_ATTEMPTS,
+        Unit::Count,
+        "Attempts that count towards the limit of a dead-letter policy"
+    );
+    describe_counter!(DEAD_LETTERS, Unit::Count, "Messages put among the dead letters");
+    describe_counter!(SWEPT_ROWS, Unit::Count, "Rows that the sweeper removed");
+    describe_histogram!(SWEEP, Unit::Seconds, "What a round of the sweeper took");
+    describe_counter!(SWEEP_FAILURES, Unit::Count, "Rounds of the sweeper that failed");
+}
+
+pub(crate) fn decided(consumer: &Arc<str>, decision: Decision) {
+    counter!(DELIVERIES, "consumer" => name(consumer), "decision" => decision.as_str())
+        .increment(1);
+}
+
+pub(crate) fn duplicate_age(consumer: &Arc<str>, age: Duration) {
+    histogram!(DUPLICATE_AGE, "consumer" => name(consumer)).record(age);
+}
+
+pub(crate) fn attempt_failed(consumer: &Arc<str>) {
+    counter!(FAILED_ATTEMPTS, "consumer" => name(consumer)).increment(1);
+}
+
+pub(crate) fn buried(consumer: &Arc<str>) {
+    counter!(DEAD_LETTERS, "consumer" => name(consumer)).increment(1);
+}
+
+pub(crate) fn swept(rows: u64) {
+    counter!(SWEPT_ROWS).increment(rows);
+}
+
+pub(crate) fn sweep_ended(watch: Stopwatch) {
+    histogram!(SWEEP).record(watch.0.elapsed());
+}
+
+pub(crate) fn sweep_failed() {
+    counter!(SWEEP_FAILURES).increment(1);
+}
+
+/// Measures the parts of one delivery, one after the other.
+#[derive(Debug)]
+pub(crate) struct Timing {
+    consumer: Arc<str>,
+    since: Instant,
+}
+
+impl Timing {
+    pub(crate) fn start(consumer: &Arc<str>) -> Self {
+        Self { consumer: Arc::clone(consumer), since: Instant::now() }
+    }
+
+    pub(crate) fn claimed(&mut self) {
+        self.lap(CLAIM);
+    }
+
+    pub(crate) fn handled(&mut self) {
+        self.lap(HANDLER);
+    }
+
+    pub(crate) fn settled(&mut self) {
+        self.lap(COMMIT);
+    }
+
+    fn lap(&mut self, metric: &'static str) {
+        let now = Instant::now();
+        histogram!(metric, "consumer" => name(&self.consumer)).record(now - self.since);
+        self.since = now;
+    }
+}
+
+/// Measures one thing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+/// Not copied: the recorder shares the consumer's own name.
+fn name(consumer: &Arc<str>) -> SharedString {
+    SharedString::from_shared(Arc::clone(consumer))
+}
+
+const DELIVERIES: &str = "tower_inbox_deliveries_total";
+const CLAIM: &str = "tower_inbox_claim_seconds";
+const HANDLER: &str = "tower_inbox_handler_seconds";
+const COMMIT: &str = "tower_inbox_commit_seconds";
+const DUPLICATE_AGE: &str = "tower_inbox_duplicate_age_seconds";
+const FAILED_ATTEMPTS: &str = "tower_inbox_failed_attempts_total";
+const DEAD_LETTERS: &str = "tower_inbox_dead_letters_total";
+const SWEPT_ROWS: &str = "tower_inbox_swept_rows_total";
+const SWEEP: &str = "tower_inbox_sweep_seconds";
+const SWEEP_FAILURES: &str = "tower_inbox_sweep_failures_total";

@@ -1,0 +1,43 @@
+//! The same names, and nothing behind them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::hook::Decision;
+
+pub(crate) const fn decided(_: &Arc<str>, _: Decision) {}
+
+pub(crate) const fn duplicate_age(_: &Arc<str>, _: Duration) {}
+
+pub(crate) const fn attempt_failed(_: &Arc<str>) {}
+
+pub(crate) const fn buried(_: &Arc<str>) {}
+
+pub(crate) const fn swept(_: u64) {}
+
+pub(crate) const fn sweep_ended(_: Stopwatch) {}
+
+pub(crate) const fn sweep_failed() {}
+
+#[derive(Debug)]
+pub(crate) struct Timing;
+
+impl Timing {
+    pub(crate) const fn start(_: &Arc<str>) -> Self {
+        Self
+    }
+
+    pub(crate) const fn claimed(&self) {}
+
+    pub(crate) const fn handled(&self) {}
+
+    pub(crate) const fn settled(&self) {}
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch;
+
+impl Stopwatch {
+    pub(crate) const fn start() -> Self {
+        Self
+    }
+}
