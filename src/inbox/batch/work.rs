@@ -349,16 +349,11 @@ where
                     self.settle(item, true, Ok(())).await;
                 }
             }
-            // Which of many messages it was is not known, so none of them is counted as failed.
             Err(Failed::Unknown(error)) => {
-                for item in won {
-                    self.settle(item, true, Err(error.clone().into())).await;
-                }
+                self.settle_all(won, || error.clone().into()).await;
             }
             Err(Failed::NotReturned) => {
-                for item in won {
-                    self.settle(item, true, Err(TransactionNotReturned::new().into())).await;
-                }
+                self.settle_all(won, || TransactionNotReturned::new().into()).await;
             }
             // It is one message: of more, each was tried by itself.
             Err(Failed::RolledBack { error, succeeded }) => {
@@ -367,6 +362,19 @@ where
                     self.settle(item, succeeded, Err(error)).await;
                 }
             }
+        }
+    }
+
+    /// Decides about messages whose handler succeeded, but not their transaction.
+    async fn settle_all(&mut self, won: Vec<Item<St::Connection>>, error: impl Fn() -> BoxError) {
+        let alone = won.len() == 1;
+        for item in won {
+            let mut error = error();
+            // Which of many messages it was is not known, and none of them is counted as failed.
+            if alone {
+                error = item.case.fail(error).await;
+            }
+            self.settle(item, true, Err(error)).await;
         }
     }
 
