@@ -207,7 +207,8 @@ begin
     end loop;
 end $$;
 
--- Counts the start of an attempt: state 0 counted, 1 the message is handled, 2 it is in flight.
+-- Counts the start of an attempt: state 0 counted, 1 the message is handled, with its age (or null) in
+-- the place of the attempts that were started, 2 it is in flight.
 --
 -- A server that crashes may forget the count, which then errs on the side of another attempt; a disk
 -- need not wait for it.
@@ -222,7 +223,7 @@ declare
     held_by text := tower_inbox.holder(consumer_id, inbox_key, now_s);
 begin
     if held_by = 'claim' then
-        return query select 1, 0, 0;
+        return query select 1, tower_inbox.age_s(consumer_id, inbox_key, now_s)::int4, 0;
     elsif held_by = 'lease' or not pg_try_advisory_xact_lock(lock_id) then
         return query select 2, 0, 0;
     else

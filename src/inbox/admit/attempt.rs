@@ -5,7 +5,7 @@ use crate::{
     inbox::{
         DeadLettered, LeaseLost,
         poison::Poison,
-        store::{Attempts, Begun, Burial, Earlier, Failure},
+        store::{Attempts, Begun, Burial, Failure},
     },
     telemetry,
 };
@@ -39,7 +39,7 @@ impl<C: Send + 'static> Case<C> {
                     Err(error) => Some(self.failed(error).await),
                 }
             }
-            Ok(Begun::Handled) => Some(self.duplicate(Earlier::unknown()).await),
+            Ok(Begun::Handled(earlier)) => Some(self.duplicate(earlier).await),
             Ok(Begun::InFlight) => Some(self.in_flight().await),
             Err(error) => Some(self.failed(error).await),
         }

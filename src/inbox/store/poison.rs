@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use super::{ConsumerId, InboxStore};
+use super::{ConsumerId, Earlier, InboxStore};
 use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 
 /// Counts attempts at messages that fail, and keeps those that failed too often.
@@ -76,7 +76,7 @@ pub enum Begun {
     /// The attempt is counted; this is the count, with it.
     Counted(Attempts),
     /// The message was handled within its window. Nothing was counted.
-    Handled,
+    Handled(Earlier),
     /// Another delivery is being handled. Nothing was counted.
     InFlight,
 }

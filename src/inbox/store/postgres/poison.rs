@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -5,7 +7,7 @@ use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, PoisonStore},
+    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Earlier, Failure, PoisonStore},
     key::InboxKey,
 };
 
@@ -82,7 +84,7 @@ async fn begin_attempt(
         .map_err(failed)?;
     Ok(match row.try_get::<i32, _>(0).map_err(failed)? {
         0 => Begun::Counted(attempts(&row, 1).map_err(failed)?),
-        1 => Begun::Handled,
+        1 => Begun::Handled(earlier(&row, 1).map_err(failed)?),
         _ => Begun::InFlight,
     })
 }
@@ -178,6 +180,13 @@ async fn buried(
             Some(row) => attempts(&row, 0).map(Buried::Dead),
         })
         .map_err(|error| classify(error, "could not look a dead letter up"))
+}
+
+/// A column with an age in seconds; null where the window was changed.
+fn earlier(row: &PgRow, column: usize) -> Result<Earlier, sqlx::Error> {
+    let age: Option<i32> = row.try_get(column)?;
+    let age = age.and_then(|seconds| u64::try_from(seconds).ok());
+    Ok(age.map_or_else(Earlier::unknown, |seconds| Earlier::ago(Duration::from_secs(seconds))))
 }
 
 /// Two columns, from one on.

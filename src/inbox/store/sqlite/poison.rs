@@ -79,7 +79,7 @@ async fn begin_attempt(
     let mut tx = tx::begin(store).await?;
     let now = store.now();
     match holder(tx.connection_mut(), consumer, key, now).await.map_err(failed)? {
-        Holder::Claim(_) => Box::new(tx).rollback().await.map(|()| Begun::Handled),
+        Holder::Claim(earlier) => Box::new(tx).rollback().await.map(|()| Begun::Handled(earlier)),
         Holder::Lease => Box::new(tx).rollback().await.map(|()| Begun::InFlight),
         Holder::Nobody => {
             let (started, finished) = sqlx::query_as(include_str!("sql/begin_attempt.sql"))
