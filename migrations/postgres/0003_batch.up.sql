@@ -1,34 +1,41 @@
 -- Batches: what of a batch a plain insert did not win is looked at here, many messages at once.
 
--- Who has the messages at some places of a batch, at a moment: 'claim', 'lease', or null. As
--- `holder`, in one statement; the inner selects keep it at one index probe for each message, however
--- small the table was when the plan was made.
+-- Who has the messages at some places of a batch, at a moment: 'claim' with its age in seconds, 'lease',
+-- or null. As `holder` and `age_s`, in one statement; the inner select keeps it at one index probe for
+-- each message, however small the table was when the plan was made.
 create function tower_inbox.holders(
     consumer_id int2, keys uuid[], places int4[], now_s float8
-) returns table (place int4, held_by text)
+) returns table (place int4, held_by text, age_s int8)
 language sql stable
 as $$
     select
         p.place,
-        (
-            select case
-                when (
-                    select l.lease_until
-                    from tower_inbox.lease l
-                    where l.consumer = i.consumer and l.key = i.key
-                ) = i.expires_at then 'lease'
-                else 'claim'
-            end
-            from tower_inbox.inbox i
-            where i.consumer = consumer_id and i.key = keys[p.place] and i.expires_at > floor(now_s)
-        )
+        case when i.leased then 'lease' when i.expires_at is not null then 'claim' end,
+        case
+            when i.expires_at - c.window_s <= ceil(now_s)
+            then greatest(floor(now_s)::int8 - (i.expires_at - c.window_s), 0)
+        end
     from unnest(places) as p(place)
+    left join lateral (
+        select
+            i.expires_at,
+            (
+                select l.lease_until
+                from tower_inbox.lease l
+                where l.consumer = i.consumer and l.key = i.key
+            ) = i.expires_at as leased
+        from tower_inbox.inbox i
+        where i.consumer = consumer_id and i.key = keys[p.place] and i.expires_at > floor(now_s)
+        offset 0
+    ) i on true
+    left join tower_inbox.consumer c on c.id = consumer_id
 $$;
 
 -- The slow half of a claim of many, entered with the places that the insert of the fast half did not
 -- win. Takes over expired claims, waits for others for at most wait_ms, and leaves word of the rest in
--- a setting that ends with the transaction: the places of duplicates and of messages in flight, such
--- as '{2,5}{7}'. A batch that wins nothing at all raises it instead, as the detail of TI004.
+-- a setting that ends with the transaction: the places of duplicates, their ages, and the places of
+-- messages in flight, such as '{2,5}{60,NULL}{7}'. A batch that wins nothing at all raises it instead,
+-- as the detail of TI004.
 --
 -- Nothing is written for a message before its lock is held. Then nobody else has its claim
 -- uncommitted, and no statement in here waits for another delivery.
@@ -49,9 +56,12 @@ declare
     theirs int4[];
     overtaken uuid[];
     found_claims int4[];
+    found_ages int8[];
     found_leases int4[];
     duplicates int4[] := '{}';
+    ages int8[] := '{}';
     in_flight int4[] := '{}';
+    word text;
 begin
     loop
         -- Committed claims are seen without their locks: else the duplicates of one message would be
@@ -59,10 +69,12 @@ begin
         now_s := tower_inbox.now_s(at);
         select
             coalesce(array_agg(h.place) filter (where h.held_by = 'claim'), '{}'),
+            coalesce(array_agg(h.age_s) filter (where h.held_by = 'claim'), '{}'),
             coalesce(array_agg(h.place) filter (where h.held_by is distinct from 'claim'), '{}')
-        into found_claims, rest
+        into found_claims, found_ages, rest
         from tower_inbox.holders(consumer_id, keys, rest, now_s) h;
         duplicates := duplicates || found_claims;
+        ages := ages || found_ages;
         exit when cardinality(rest) = 0;
 
         select
@@ -93,11 +105,13 @@ begin
         -- A statement of its own: it sees what was committed before the locks were ours.
         select
             coalesce(array_agg(h.place) filter (where h.held_by = 'claim'), '{}'),
+            coalesce(array_agg(h.age_s) filter (where h.held_by = 'claim'), '{}'),
             coalesce(array_agg(h.place) filter (where h.held_by = 'lease'), '{}'),
             coalesce(array_agg(h.place) filter (where h.held_by is null), '{}')
-        into found_claims, found_leases, mine
+        into found_claims, found_ages, found_leases, mine
         from tower_inbox.holders(consumer_id, keys, mine, now_s) h;
         duplicates := duplicates || found_claims;
+        ages := ages || found_ages;
         in_flight := in_flight || found_leases;
 
         with taken as (
@@ -139,13 +153,14 @@ begin
         rest := rest || theirs;
     end loop;
 
+    word := duplicates::text || ages::text || in_flight::text;
     if won = 0 then
         raise exception using
             errcode = 'TI004',
             message = 'tower-inbox: nothing of a batch is new',
-            detail = duplicates::text || in_flight::text;
+            detail = word;
     elsif won < cardinality(keys) then
-        perform set_config('tower_inbox.batch', duplicates::text || in_flight::text, true);
+        perform set_config('tower_inbox.batch', word, true);
     end if;
     return 1;
 end $$;
@@ -165,4 +180,39 @@ begin
             message = 'tower-inbox: not all of a batch is new',
             detail = word;
     end if;
+end $$;
+
+-- Says which messages were tried before, and failed or did not come back. The others are marked, if
+-- they are free and the caller wants to know of it should it die: with a row that counts no attempt
+-- yet, because what many are tried for together is no single message's fault.
+create function tower_inbox.begin_together(
+    consumer_id int2, keys uuid[], mark boolean, at float8
+) returns boolean[]
+language plpgsql
+as $$
+declare
+    now_s float8 := tower_inbox.now_s(at);
+    tried boolean[] := array(
+        select (
+            select true
+            from tower_inbox.attempt a
+            where a.consumer = consumer_id and a.key = k.key
+        ) is not null
+        from unnest(keys) with ordinality as k(key, place)
+        order by k.place
+    );
+begin
+    if mark then
+        perform set_config('synchronous_commit', 'off', true);
+        -- In the order of the keys, as everybody does it.
+        insert into tower_inbox.attempt (consumer, key, started, finished, first_at, last_at)
+        select consumer_id, keys[h.place], 0, 0, floor(now_s)::int4, floor(now_s)::int4
+        from tower_inbox.holders(
+            consumer_id, keys, array(select generate_series(1, cardinality(keys))), now_s
+        ) h
+        where h.held_by is null and not tried[h.place]
+        order by keys[h.place]
+        on conflict do nothing;
+    end if;
+    return tried;
 end $$;

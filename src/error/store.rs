@@ -1,4 +1,4 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use crate::error::BoxError;
 
@@ -6,11 +6,12 @@ use crate::error::BoxError;
 ///
 /// Opaque on purpose: decide by [`kind`](Self::kind), print the chain of
 /// [`source`](std::error::Error::source)s for people.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
     context: String,
-    source: Option<BoxError>,
+    /// Shared, because one failure may be the answer to a whole batch.
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
@@ -24,7 +25,7 @@ impl StoreError {
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

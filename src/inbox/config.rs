@@ -4,6 +4,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
+    known::Known,
     poison::Poison,
     store::{ConsumerId, DuplicateAges, InboxStore, RecordStore},
 };
@@ -40,6 +41,7 @@ pub(super) struct Config<C> {
     pub(super) ages: DuplicateAges,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
+    pub(super) known: Known,
     /// Filled by the first call, or by `prepare`. Shared by clones, replaced by setters that the
     /// registration depends on.
     pub(super) registration: Arc<OnceCell<Registration>>,
@@ -63,6 +65,7 @@ impl<C: Send + 'static> Config<C> {
             ages,
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
+            known: Known::default(),
             registration: Arc::default(),
         }
     }
@@ -99,6 +102,7 @@ impl<C> Clone for Config<C> {
             ages: self.ages.clone(),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
+            known: self.known.clone(),
             registration: Arc::clone(&self.registration),
         }
     }

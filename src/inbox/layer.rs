@@ -84,10 +84,10 @@ use crate::{
 /// [`StoreError`]. None of them is a reason to acknowledge the message.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct InboxLayer<St: InboxStore, K = Derived, X = InTransaction> {
-    store: Arc<St>,
-    config: Config<St::Connection>,
-    source: K,
-    mode: X,
+    pub(super) store: Arc<St>,
+    pub(super) config: Config<St::Connection>,
+    pub(super) source: K,
+    pub(super) mode: X,
 }
 
 impl<St: InboxStore> InboxLayer<St> {

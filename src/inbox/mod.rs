@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/inbox.md")]
 
 mod admit;
+mod batch;
 mod config;
 mod ending;
 mod error;
@@ -8,8 +9,10 @@ mod future;
 #[cfg(feature = "http")]
 pub mod http;
 mod key_source;
+mod known;
 mod layer;
 mod lease;
+mod memory;
 mod outcome;
 mod poison;
 mod received;
@@ -24,6 +27,7 @@ mod tx;
 mod window;
 
 pub use admit::{InLease, InTransaction, Mode};
+pub use batch::{BatchFuture, BatchInbox, BatchInboxLayer};
 pub use config::WithoutKey;
 pub use ending::{Ending, Plain};
 pub use error::{

@@ -11,6 +11,12 @@ use crate::error::BoxError;
 ///
 /// let policy = DeadLetterPolicy::after(5);
 /// ```
+///
+/// # Batches
+///
+/// What messages of a [batch](super::BatchInboxLayer) come to together is no single one's fault, and is
+/// not counted: after a failure each is tried by itself, and that is. A message that failed or did not
+/// come back before, alone or together with others, is not put together with others again.
 #[derive(Clone)]
 #[must_use]
 pub struct DeadLetterPolicy {

@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::{
     KeySource, Outcome, ResponseFuture,
-    admit::{Ask, InTransaction, Mode},
+    admit::{Ask, InTransaction, Marks, Mode},
     config::Config,
     ending::{Ending, Plain},
     key_source::Derived,
@@ -64,9 +64,7 @@ impl<S, St: InboxStore, K, X> Inbox<S, St, K, X> {
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let ask = Ask {
-            canonical: self.source.canonical(&message),
-            fingerprint: self.source.fingerprint(&message),
-            payload: self.config.poison.as_ref().and_then(|_| self.source.payload(&message)),
+            marks: Marks::of(&message, &self.source, &self.config),
             message,
             config: Arc::clone(&self.config),
             store: Arc::clone(&self.store),

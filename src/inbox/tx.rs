@@ -51,7 +51,7 @@ impl<C: Send + 'static> InboxTx<C> {
     }
 
     /// The key that this transaction holds the claim of; absent for a message that was let through
-    /// without one.
+    /// without one, and for more than one message.
     pub fn key(&self) -> Option<InboxKey> {
         self.key
     }

@@ -15,7 +15,7 @@ use crate::{
 impl<C: Send + 'static> Case<C> {
     /// Counts the start of the attempt. The answer, if there is one, is the delivery's: the handler
     /// does not run.
-    pub(super) async fn begin<R>(&mut self) -> Option<Result<Admission<R>, BoxError>> {
+    pub(in crate::inbox) async fn begin<R>(&mut self) -> Option<Result<Admission<R>, BoxError>> {
         let (poison, identity) = self.poison()?;
         if !poison.counts_starts() {
             return None;
@@ -46,7 +46,7 @@ impl<C: Send + 'static> Case<C> {
     }
 
     /// Takes the start back, if it was counted: the handler did not run.
-    pub(super) async fn withdraw(&self) {
+    pub(in crate::inbox) async fn withdraw(&self) {
         let Some((poison, identity)) = self.poison().filter(|_| self.begun) else { return };
         if let Err(error) = poison.store.withdraw_attempt(identity.consumer, identity.key).await {
             log(&error);
@@ -54,7 +54,7 @@ impl<C: Send + 'static> Case<C> {
     }
 
     /// The lease was completed in a transaction of its own; the count goes in another.
-    pub(super) async fn forget(&self) {
+    pub(in crate::inbox) async fn forget(&self) {
         let Some((poison, identity)) = self.poison().filter(|_| self.begun) else { return };
         if let Err(error) = poison.store.drop_attempts(identity.consumer, identity.key).await {
             log(&error);
@@ -63,7 +63,7 @@ impl<C: Send + 'static> Case<C> {
 
     /// Counts a failure, and buries the message if it was the last. Returns the error that the
     /// caller gets.
-    pub(super) async fn fail(&self, error: BoxError) -> BoxError {
+    pub(in crate::inbox) async fn fail(&self, error: BoxError) -> BoxError {
         let Some((poison, identity)) = self.poison() else { return error };
         if is_unknown_or_passing(&error) || !poison.counts(&error) {
             self.withdraw().await;

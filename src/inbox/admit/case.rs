@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{Admission, identity::Identity};
 use crate::{
@@ -7,6 +7,7 @@ use crate::{
     inbox::{
         DeadLettered, InFlight, KeyReused, LeaseLost,
         config::Config,
+        known::Sighting,
         span,
         store::{Buried, Earlier, Record},
     },
@@ -14,27 +15,65 @@ use crate::{
 };
 
 /// One delivery on its way to a decision.
-pub(super) struct Case<C> {
-    pub(super) config: Arc<Config<C>>,
-    pub(super) delivery: Delivery,
+pub(in crate::inbox) struct Case<C> {
+    pub(in crate::inbox) config: Arc<Config<C>>,
+    pub(in crate::inbox) delivery: Delivery,
     /// Absent for a message that goes through without a key.
-    pub(super) identity: Option<Identity>,
+    pub(in crate::inbox) identity: Option<Identity>,
     /// Whether the start of this attempt was counted.
-    pub(super) begun: bool,
+    pub(in crate::inbox) begun: bool,
+    /// When it came; before its claim, if it gets that far.
+    since: Instant,
 }
 
 impl<C: Send + 'static> Case<C> {
-    pub(super) fn new(config: Arc<Config<C>>, identity: Option<Identity>) -> Self {
+    pub(in crate::inbox) fn new(config: Arc<Config<C>>, identity: Option<Identity>) -> Self {
         let key = identity.as_ref().map(|identity| *identity.key.as_bytes());
         let delivery = Delivery::new(Arc::clone(&config.consumer), key);
-        Self { config, delivery, identity, begun: false }
+        Self { config, delivery, identity, begun: false, since: Instant::now() }
+    }
+
+    /// Answers without a claim, if the message is known to be handled.
+    pub(in crate::inbox) async fn recognise<R>(&self) -> Option<Result<Admission<R>, BoxError>> {
+        let identity = self.identity.as_ref()?;
+        match self.config.known.look(identity.consumer, identity.key).await {
+            Ok(sighting) => Some(self.seen(sighting?).await),
+            Err(error) => Some(self.failed(error).await),
+        }
+    }
+
+    pub(in crate::inbox) async fn seen<R>(
+        &self,
+        sighting: Sighting,
+    ) -> Result<Admission<R>, BoxError> {
+        match sighting {
+            Sighting::Read(earlier) => self.duplicate(earlier).await,
+            // We saw its handler succeed, so it is no dead letter.
+            Sighting::Remembered(earlier) => {
+                telemetry::remembered(&self.delivery.consumer);
+                let looked_back = self.compare().await;
+                self.recognised(earlier, looked_back).await
+            }
+        }
     }
 
     /// The message was handled before: so was a dead letter, in a way, and what came under the same
     /// key may say something else.
-    pub(super) async fn duplicate<R>(&self, earlier: Earlier) -> Result<Admission<R>, BoxError> {
+    pub(in crate::inbox) async fn duplicate<R>(
+        &self,
+        earlier: Earlier,
+    ) -> Result<Admission<R>, BoxError> {
         self.withdraw().await;
-        match self.look_back().await {
+        let looked_back = self.look_back().await;
+        self.recognised(earlier, looked_back).await
+    }
+
+    async fn recognised<R>(
+        &self,
+        earlier: Earlier,
+        looked_back: Result<Option<Record>, BoxError>,
+    ) -> Result<Admission<R>, BoxError> {
+        match looked_back {
             Ok(record) => {
                 if let (Some(identity), Some(age)) = (&self.identity, earlier.age) {
                     self.config.ages.note(identity.consumer, age);
@@ -52,21 +91,24 @@ impl<C: Send + 'static> Case<C> {
         }
     }
 
-    pub(super) async fn in_flight<R>(&self) -> Result<Admission<R>, BoxError> {
+    pub(in crate::inbox) async fn in_flight<R>(&self) -> Result<Admission<R>, BoxError> {
         self.withdraw().await;
         self.decided(Decision::InFlight).await;
         Err(InFlight::new().into())
     }
 
     /// The store could not answer; the handler does not run.
-    pub(super) async fn failed<R>(&self, error: StoreError) -> Result<Admission<R>, BoxError> {
+    pub(in crate::inbox) async fn failed<R>(
+        &self,
+        error: StoreError,
+    ) -> Result<Admission<R>, BoxError> {
         self.withdraw().await;
         self.decided(Decision::Failed).await;
         Err(error.into())
     }
 
     /// Writes what belongs into the transaction beside the handler's own writes.
-    pub(super) async fn before_commit(
+    pub(in crate::inbox) async fn before_commit(
         &self,
         connection: &mut C,
         response: Option<Vec<u8>>,
@@ -92,17 +134,26 @@ impl<C: Send + 'static> Case<C> {
     }
 
     /// Tells the hooks how a delivery ended whose handler ran; `succeeded` is about the handler.
-    pub(super) async fn settled(&self, succeeded: bool, ended: &Result<(), BoxError>) {
+    pub(in crate::inbox) async fn settled(&self, succeeded: bool, ended: &Result<(), BoxError>) {
         let decision = match ended {
             Ok(()) if self.identity.is_none() => Decision::PassedThrough,
-            Ok(()) => Decision::Handled,
+            Ok(()) => {
+                self.learn();
+                Decision::Handled
+            }
             Err(error) if succeeded && is_unknown(error) => Decision::Unknown,
             Err(error) => decision(error),
         };
         self.decided(decision).await;
     }
 
-    pub(super) async fn decided(&self, decision: Decision) {
+    fn learn(&self) {
+        if let Some(identity) = &self.identity {
+            self.config.known.learn(identity.key, self.since, self.config.window);
+        }
+    }
+
+    pub(in crate::inbox) async fn decided(&self, decision: Decision) {
         tracing::trace!(consumer = %self.delivery.consumer, decision = decision.as_str(), "decided");
         span::decision(decision);
         telemetry::decided(&self.delivery.consumer, decision);
@@ -113,9 +164,9 @@ impl<C: Send + 'static> Case<C> {
 
     /// What was kept of the first handling; an error if that was a burial, or said something else.
     async fn look_back(&self) -> Result<Option<Record>, BoxError> {
-        let Some(identity) = &self.identity else { return Ok(None) };
-        let Identity { consumer, key, fingerprint, .. } = *identity;
-        if let Some(poison) = &self.config.poison {
+        if let Some(Identity { consumer, key, .. }) = self.identity
+            && let Some(poison) = &self.config.poison
+        {
             match poison.store.buried(consumer, key).await? {
                 Buried::No => {}
                 Buried::Dead(attempts) => return Err(DeadLettered::new(attempts, None).into()),
@@ -123,6 +174,13 @@ impl<C: Send + 'static> Case<C> {
                 Buried::Freed => return Err(InFlight::new().into()),
             }
         }
+        self.compare().await
+    }
+
+    /// The same, where it was no burial.
+    async fn compare(&self) -> Result<Option<Record>, BoxError> {
+        let Some(identity) = &self.identity else { return Ok(None) };
+        let Identity { consumer, key, fingerprint, .. } = *identity;
         let Some(records) = &self.config.records else { return Ok(None) };
         let record = records.kept(consumer, key).await?;
         let first = record.as_ref().and_then(|record| record.fingerprint);

@@ -25,6 +25,9 @@ where
         let (length, owner) = (self.lease, Arc::clone(&self.owner));
         Box::pin(async move {
             let (message, store, mut case) = ask.identify().await?;
+            if let Some(answer) = case.recognise().await {
+                return answer;
+            }
             if let Some(answer) = case.begin().await {
                 return answer;
             }

@@ -8,17 +8,14 @@ mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
+pub(super) use self::{case::Case, identity::Marks};
 use super::{
     Window,
     config::Config,
     ending::Kept,
     store::{InboxStore, Record},
 };
-use crate::{
-    error::BoxError,
-    hook::BoxFuture,
-    key::{Canonical, Fingerprint},
-};
+use crate::{error::BoxError, hook::BoxFuture};
 
 /// How a layer holds the claim while the handler works: [`InTransaction`] or [`InLease`].
 ///
@@ -58,9 +55,7 @@ pub trait Admit<M, St: InboxStore> {
 #[allow(missing_debug_implementations, unnameable_types)]
 pub struct Ask<M, St: InboxStore> {
     pub(super) message: M,
-    pub(super) canonical: Canonical,
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) payload: Option<Vec<u8>>,
+    pub(super) marks: Marks,
     pub(super) config: Arc<Config<St::Connection>>,
     pub(super) store: Arc<St>,
 }

@@ -23,6 +23,9 @@ where
         let wait = self.wait;
         Box::pin(async move {
             let (message, store, mut case) = ask.identify().await?;
+            if let Some(answer) = case.recognise().await {
+                return answer;
+            }
             if let Some(answer) = case.begin().await {
                 return answer;
             }

@@ -30,6 +30,7 @@ impl fmt::Display for RolledBack {
 impl Error for RolledBack {}
 
 /// Why a delivery was undone by what is no failure of ours: it comes out of the inbox as it went in.
+#[allow(clippy::large_enum_variant)] // boxed with the error that carries it
 pub(super) enum Undone<R, E> {
     /// The response is of the kind that is not kept.
     Answered(Response<IdempotencyBody<R>>),

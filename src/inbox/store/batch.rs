@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{BoxTx, ConsumerId, InboxStore};
+use super::{BoxTx, ConsumerId, Earlier, InboxStore};
 use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 
 /// Claims many messages in one transaction, and reads which are handled without one.
@@ -27,13 +27,13 @@ pub trait BatchStore: InboxStore {
 
     /// Reads which messages are handled and within their window, in the order of the keys.
     ///
-    /// `true` stands for as long as the window lasts. `false` says little: the message may be new, in
+    /// `Some` stands for as long as the window lasts. `None` says little: the message may be new, in
     /// flight, or handled a moment later; only a claim decides.
     fn handled(
         &self,
         consumer: ConsumerId,
         keys: Vec<InboxKey>,
-    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>;
+    ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>>;
 }
 
 /// A request for claims inside one transaction.
@@ -91,7 +91,7 @@ pub enum KeyClaimed {
     /// The message is ours, in the batch's transaction.
     Won,
     /// It was handled within its window.
-    Duplicate,
+    Duplicate(Earlier),
     /// Another delivery is being handled.
     InFlight,
 }
@@ -111,7 +111,7 @@ macro_rules! forward {
                 &self,
                 consumer: ConsumerId,
                 keys: Vec<InboxKey>,
-            ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+            ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>> {
                 (**self).handled(consumer, keys)
             }
         }

@@ -15,6 +15,9 @@ use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 /// between leaves an attempt that was started and never finished, which is how a message that kills
 /// its workers shows.
 ///
+/// For messages that it handles together it calls [`begin_together`](Self::begin_together) before their
+/// claims, and [`end_together`](Self::end_together) in the transaction that commits.
+///
 /// Counts are for deciding when to give up, and may be off by one for deliveries of one message that
 /// overlap or a server that crashes; a message is lost by none of it.
 ///
@@ -56,6 +59,25 @@ pub trait PoisonStore: InboxStore {
         consumer: ConsumerId,
         key: InboxKey,
     ) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Says which messages were tried before, and failed or did not come back, in the order of the
+    /// keys: those are better handled by themselves. With `mark`, the others are marked in a
+    /// transaction of its own, if they are free, so that they count as tried if nothing is heard of
+    /// them again. A mark is no attempt: when many are handled together it is no single one's fault.
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>;
+
+    /// Removes the marks, and dead letters of the messages, inside the transaction that handled them.
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut Self::Connection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Puts the message among the dead letters, claims it for the window and removes what was
     /// counted, all or nothing. `false`: another delivery has handled it meanwhile or is at it, and
@@ -222,6 +244,24 @@ macro_rules! forward {
                 key: InboxKey,
             ) -> BoxFuture<'static, Result<(), StoreError>> {
                 (**self).drop_attempts(consumer, key)
+            }
+
+            fn begin_together(
+                &self,
+                consumer: ConsumerId,
+                keys: Vec<InboxKey>,
+                mark: bool,
+            ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+                (**self).begin_together(consumer, keys, mark)
+            }
+
+            fn end_together<'a>(
+                &'a self,
+                connection: &'a mut Self::Connection,
+                consumer: ConsumerId,
+                keys: Vec<InboxKey>,
+            ) -> BoxFuture<'a, Result<(), StoreError>> {
+                (**self).end_together(connection, consumer, keys)
             }
 
             fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {

@@ -8,13 +8,18 @@ use std::{
     time::Duration,
 };
 
-use super::{Name, Oops, deliver, deliver_leased, key, layer, leased_layer, registered, window};
+use super::{
+    Name, Oops, claim, deliver, deliver_leased, key, layer, leased_layer, registered, window,
+};
 use crate::{
     error::BoxError,
     hook::{BoxFuture, CommitHook, Decision, Delivery},
     inbox::{
         DeadLetterPolicy, DeadLettered, InFlight, Leased, Outcome, Received,
-        store::{Attempts, Begun, Burial, Buried, Failure, InboxStore, LeaseClaimed, PoisonStore},
+        store::{
+            Attempts, Begun, Burial, Buried, Claimed, Failure, InboxStore, LeaseClaimed,
+            PoisonStore,
+        },
     },
     testing::Harness,
 };
@@ -35,6 +40,7 @@ macro_rules! poison_conformance {
             deliveries_in_flight_are_no_attempts
             a_message_that_is_handled_or_in_flight_is_not_buried
             attempts_are_forgotten_after_a_day
+            what_was_tried_before_is_told_from_the_rest
         }
     };
     ($harness:expr) => {
@@ -242,6 +248,45 @@ where
     harness.clock().advance(24 * 3600 + 2);
     super::sweep(&store, Duration::ZERO).await;
     assert_eq!(store.fail_attempt(failure()).await.unwrap(), Attempts::new(1, 1));
+}
+
+/// Messages that failed, or were marked and not heard of again; not those that are handled, and not
+/// those whose marks went with the transaction that handled them.
+pub async fn what_was_tried_before_is_told_from_the_rest<H: Harness>(harness: &H)
+where
+    H::Store: PoisonStore,
+{
+    let (store, consumer) = registered(harness).await;
+    let begin = async |numbers: &[u8], mark| {
+        let keys = numbers.iter().map(|number| key(*number)).collect();
+        store.begin_together(consumer, keys, mark).await.unwrap()
+    };
+    assert!(begin(&[], true).await.is_empty());
+    // Somebody handled 1; 2 failed.
+    let Claimed::Won(tx) = store.claim(claim(consumer, 1)).await.unwrap() else {
+        panic!("nobody else claims");
+    };
+    tx.commit().await.unwrap();
+    let failure = Failure::new(consumer, key(2), "it failed".into(), false);
+    store.fail_attempt(failure).await.unwrap();
+    assert_eq!(begin(&[1, 2, 3], false).await, [false, true, false]);
+    assert_eq!(begin(&[3, 2, 1], true).await, [false, true, false]);
+    // Nothing was heard of 3, which was no attempt; what is handled was not marked.
+    assert_eq!(begin(&[1, 2, 3, 4], true).await, [false, true, true, false]);
+    let begun = store.begin_attempt(consumer, key(3)).await.unwrap();
+    assert_eq!(begun, Begun::Counted(Attempts::new(1, 0)));
+
+    for commits in [false, true] {
+        let mut tx = store.begin().await.unwrap();
+        let marked = vec![key(3), key(4)];
+        store.end_together(tx.connection_mut(), consumer, marked).await.unwrap();
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        assert_eq!(begin(&[2, 3, 4], false).await, [true, !commits, !commits]);
+    }
 }
 
 async fn fails<H: Harness>(received: Received<Name, H::Connection>) -> Result<(), BoxError> {

@@ -1,18 +1,18 @@
-use std::{fmt::Write as _, sync::LazyLock};
+use std::time::Duration;
 
-use sqlx::{PgConnection, SqlSafeStr, postgres::PgDatabaseError};
+use sqlx::{PgConnection, Row, SqlSafeStr, postgres::PgDatabaseError};
 
 use super::{
     PgStore,
     claim::lock_id,
     error::{NONE_OF_BATCH, PART_OF_BATCH, classify},
-    prepared::{Begun, Prepared},
+    statement::{Begun, Statement},
     tx::PgTx,
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
     hook::BoxFuture,
-    inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, KeyClaimed},
+    inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, Earlier, KeyClaimed},
     key::InboxKey,
 };
 
@@ -30,7 +30,7 @@ impl BatchStore for PgStore {
         &self,
         consumer: ConsumerId,
         keys: Vec<InboxKey>,
-    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>> {
         let store = self.clone();
         Box::pin(async move { handled(&store, consumer, &keys).await })
     }
@@ -53,7 +53,17 @@ async fn claim_batch(
     // Everybody takes the locks in one order, or two batches could wait for each other.
     let mut sorted: Vec<(usize, InboxKey)> = claim.keys.iter().copied().enumerate().collect();
     sorted.sort_unstable_by_key(|(_, key)| *key);
-    let begun = CLAIM.execute_and(BEGIN, store, &values(store, &claim, &sorted)).await?;
+    let keys: Vec<InboxKey> = sorted.iter().map(|(_, key)| *key).collect();
+    let lock_ids: Vec<i64> = keys.iter().map(|key| lock_id(claim.consumer, *key)).collect();
+    let begun = Statement::new(include_str!("sql/claim_batch.sql"))
+        .value(claim.consumer.get())
+        .value(&*keys)
+        .value(&*lock_ids)
+        .value(claim.window.as_secs().cast_signed())
+        .value(i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX))
+        .value(store.now())
+        .then(BEGIN, store)
+        .await?;
     let (mut held, error) = match begun {
         Begun::Open(held) => return Ok(BatchClaimed::new(answers, Some(Box::new(PgTx(held))))),
         Begun::Refused(held, error) => (held, error),
@@ -79,17 +89,14 @@ async fn claim_batch(
         .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
         .and_then(PgDatabaseError::detail)
         .and_then(parse);
-    let Some((duplicates, in_flight)) = word else {
+    let Some(word) = word else {
         let context = "could not claim the batch: the answer makes no sense";
         return Err(StoreError::new(StoreErrorKind::Other, context).with_source(error));
     };
-    for (places, answer) in [(duplicates, KeyClaimed::Duplicate), (in_flight, KeyClaimed::InFlight)]
-    {
-        for place in places {
-            // Places count from one, in the order that was sent.
-            if let Some((asked, _)) = sorted.get(place.wrapping_sub(1)) {
-                answers[*asked] = answer;
-            }
+    for (place, answer) in word {
+        // Places count from one, in the order that was sent.
+        if let Some((asked, _)) = sorted.get(place.wrapping_sub(1)) {
+            answers[*asked] = answer;
         }
     }
     Ok(BatchClaimed::new(answers, part.then(|| Box::new(PgTx(held)) as _)))
@@ -99,55 +106,43 @@ async fn handled(
     store: &PgStore,
     consumer: ConsumerId,
     keys: &[InboxKey],
-) -> Result<Vec<bool>, StoreError> {
-    sqlx::query_scalar(include_str!("sql/handled.sql"))
-        .persistent(store.prepared)
-        .bind(consumer.get())
-        .bind(keys.iter().copied().map(uuid::Uuid::from).collect::<Vec<_>>())
-        .bind(store.now())
-        .fetch_one(&store.pool)
+) -> Result<Vec<Option<Earlier>>, StoreError> {
+    Statement::new(include_str!("sql/handled.sql"))
+        .value(consumer.get())
+        .value(keys)
+        .value(store.now())
+        .fetch_often(store)
         .await
+        .and_then(|row| row.try_get(0))
+        .map(|ages: Vec<Option<i64>>| ages.into_iter().map(|age| age.map(earlier)).collect())
         .map_err(|error| classify(error, "could not look the batch up"))
 }
 
-fn values(store: &PgStore, claim: &BatchClaim, sorted: &[(usize, InboxKey)]) -> [String; 6] {
-    let mut keys = String::with_capacity(sorted.len() * 37 + 4);
-    let mut locks = String::with_capacity(sorted.len() * 21 + 4);
-    for (place, (_, key)) in sorted.iter().enumerate() {
-        let comma = if place == 0 { "'{" } else { "," };
-        let lock = lock_id(claim.consumer, *key);
-        write!(keys, "{comma}{key}").expect("a string can be written to");
-        write!(locks, "{comma}{lock}").expect("a string can be written to");
+/// The answers that `contend_batch` gives word of: the places of duplicates, their ages, and the places
+/// of messages in flight, as `{2,5}{60,NULL}{7}`.
+fn parse(word: &str) -> Option<Vec<(usize, KeyClaimed)>> {
+    let mut lists = word
+        .strip_prefix('{')?
+        .strip_suffix('}')?
+        .split("}{")
+        .map(|list| list.split(',').filter(|element| !element.is_empty()).collect::<Vec<_>>());
+    let (duplicates, ages, in_flight) = (lists.next()?, lists.next()?, lists.next()?);
+    if lists.next().is_some() || duplicates.len() != ages.len() {
+        return None;
     }
-    keys.push_str("}'");
-    locks.push_str("}'");
-    [
-        claim.consumer.to_string(),
-        keys,
-        locks,
-        claim.window.as_secs().to_string(),
-        i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX).to_string(),
-        store.now().map_or_else(|| "null".to_owned(), |now| now.to_string()),
-    ]
+    let duplicates = duplicates.iter().zip(ages).map(|(place, age)| {
+        let earlier = if age == "NULL" { Earlier::unknown() } else { earlier(age.parse().ok()?) };
+        Some((place.parse().ok()?, KeyClaimed::Duplicate(earlier)))
+    });
+    let in_flight = in_flight.iter().map(|place| Some((place.parse().ok()?, KeyClaimed::InFlight)));
+    duplicates.chain(in_flight).collect()
 }
 
-/// The places of duplicates and of messages in flight, as `contend_batch` gives word of them:
-/// `{2,5}{7}`.
-fn parse(word: &str) -> Option<(Vec<usize>, Vec<usize>)> {
-    let (duplicates, in_flight) = word.strip_prefix('{')?.strip_suffix('}')?.split_once("}{")?;
-    let places = |list: &str| -> Option<Vec<usize>> {
-        list.split(',').filter(|place| !place.is_empty()).map(|place| place.parse().ok()).collect()
-    };
-    Some((places(duplicates)?, places(in_flight)?))
+/// Below zero the age is not known.
+fn earlier(age: i64) -> Earlier {
+    u64::try_from(age)
+        .map_or_else(|_| Earlier::unknown(), |age| Earlier::ago(Duration::from_secs(age)))
 }
-
-static CLAIM: LazyLock<Prepared> = LazyLock::new(|| {
-    Prepared::new(
-        "tower_inbox_claim_batch",
-        include_str!("sql/claim_batch.sql"),
-        &["int2", "uuid[]", "int8[]", "int4", "int4", "float8"],
-    )
-});
 
 const BEGIN: &str =
     "begin;savepoint tower_inbox;select tower_inbox.tell_batch();release savepoint tower_inbox";
@@ -159,10 +154,14 @@ mod tests {
 
     #[test]
     fn the_word_of_a_batch_is_read() {
-        assert_eq!(parse("{2,5}{7}"), Some((vec![2, 5], vec![7])));
-        assert_eq!(parse("{}{7}"), Some((vec![], vec![7])));
-        assert_eq!(parse("{1}{}"), Some((vec![1], vec![])));
-        for nonsense in ["", "{}", "{1}{2}{3}", "{a}{}", "{1}{-2}"] {
+        let ago = |seconds| KeyClaimed::Duplicate(Earlier::ago(Duration::from_secs(seconds)));
+        let unknown = KeyClaimed::Duplicate(Earlier::unknown());
+        let in_flight = KeyClaimed::InFlight;
+        let word = vec![(2, ago(60)), (5, unknown), (7, in_flight)];
+        assert_eq!(parse("{2,5}{60,NULL}{7}"), Some(word));
+        assert_eq!(parse("{}{}{7}"), Some(vec![(7, in_flight)]));
+        assert_eq!(parse("{1}{0}{}"), Some(vec![(1, ago(0))]));
+        for nonsense in ["", "{}", "{1}{}{}", "{1}{2}{3}{4}", "{a}{1}{}", "{}{}{-2}"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }
     }

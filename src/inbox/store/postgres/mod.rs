@@ -7,7 +7,6 @@ mod claim;
 mod error;
 mod lease;
 mod poison;
-mod prepared;
 mod record;
 mod redelivery;
 mod register;

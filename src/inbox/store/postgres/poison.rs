@@ -54,6 +54,25 @@ impl PoisonStore for PgStore {
         Box::pin(async move { drop_attempts(&store, consumer, key).await })
     }
 
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_together(&store, consumer, &keys, mark).await })
+    }
+
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { end_together(connection, consumer, &keys).await })
+    }
+
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
         let store = self.clone();
         Box::pin(async move { bury(&store, burial).await })
@@ -142,6 +161,37 @@ async fn drop_attempts(
         .value(consumer.get())
         .value(key)
         .execute(&store.pool)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+async fn begin_together(
+    store: &PgStore,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+    mark: bool,
+) -> Result<Vec<bool>, StoreError> {
+    Statement::new(include_str!("sql/begin_together.sql"))
+        .value(consumer.get())
+        .value(keys)
+        .value(mark)
+        .value(store.now())
+        .fetch_often(store)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)
+}
+
+async fn end_together(
+    connection: &mut PgConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<(), StoreError> {
+    Statement::new(include_str!("sql/end_together.sql"))
+        .value(consumer.get())
+        .value(keys)
+        .execute_in(connection)
         .await
         .map(drop)
         .map_err(failed)

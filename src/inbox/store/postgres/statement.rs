@@ -1,17 +1,21 @@
+use std::fmt::{self, Write as _};
+
 use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool,
+    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr,
     postgres::{PgQueryResult, PgRow},
 };
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    claim::MAX_TRIES,
-    error::{DEADLOCK, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE},
+    claim::acquire,
+    error::{
+        DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE,
+    },
 };
-use crate::key::InboxKey;
+use crate::{error::StoreError, inbox::store::sql_tx::Held, key::InboxKey};
 
-/// A statement with its values, for use outside of a transaction.
+/// A statement with its values, for use outside of a transaction, or to begin one with.
 ///
 /// # Why its values are not bound
 ///
@@ -95,6 +99,40 @@ impl Statement {
         }
     }
 
+    /// Executes the statement and then what begins a transaction, in one round trip. Surprises that a
+    /// session may have in store are seen to here.
+    ///
+    /// A simple query of several statements runs in an implicit transaction, and a `begin` in it turns
+    /// that one into an explicit one; so what the statement did belongs to the transaction. Where it
+    /// raises an error, that is before the `begin`, and leaves the session idle and clean. (The other
+    /// order, `begin;execute …`, would leave an aborted transaction behind.)
+    /// Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT>
+    pub(super) async fn then(&self, begin: &str, store: &PgStore) -> Result<Begun, StoreError> {
+        let mut held = acquire(store).await?;
+        let mut text = if store.prepared { self.execution() } else { self.plain() };
+        let mut tries = 0;
+        loop {
+            let statement = AssertSqlSafe(format!("{text};{begin}")).into_sql_str();
+            let Err(error) = held.begin(statement).await else { return Ok(Begun::Open(held)) };
+            tries += 1;
+            match code(&error).as_deref() {
+                // A session that has not executed it before, or behind a pooler another one.
+                Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => text = self.preparation(),
+                Some(PREPARED_EXISTS) if tries < MAX_TRIES => text = self.execution(),
+                Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => text = self.plain(),
+                // Whoever had the session before left a failed transaction in it. (Not the inbox: a
+                // host whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
+                Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
+                    held.discard();
+                    held = acquire(store).await?;
+                }
+                // The session's default isolation is not `read committed` and somebody was faster.
+                _ if lost_a_race(&error) && tries < MAX_TRIES => {}
+                _ => return Ok(Begun::Refused(held, error)),
+            }
+        }
+    }
+
     fn plain(&self) -> String {
         let numbered = self.values.iter().enumerate();
         numbered.fold(self.text.to_owned(), |text, (index, Value { sql, kind })| {
@@ -119,6 +157,12 @@ impl Statement {
     }
 }
 
+/// A connection with the transaction that was asked for, or the database's own words why not.
+pub(super) enum Begun {
+    Open(Held<Postgres>),
+    Refused(Held<Postgres>, sqlx::Error),
+}
+
 /// Whether a statement took no effect because another transaction was faster.
 pub(super) fn lost_a_race(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some(SERIALIZATION_FAILURE | DEADLOCK))
@@ -133,6 +177,12 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
 pub(super) struct Value {
     sql: String,
     kind: &'static str,
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self { sql: yes.to_string(), kind: "bool" }
+    }
 }
 
 impl From<i16> for Value {
@@ -156,6 +206,18 @@ impl From<i64> for Value {
 impl From<InboxKey> for Value {
     fn from(key: InboxKey) -> Self {
         Self { sql: format!("'{key}'"), kind: "uuid" }
+    }
+}
+
+impl From<&[InboxKey]> for Value {
+    fn from(keys: &[InboxKey]) -> Self {
+        Self { sql: list(keys), kind: "uuid[]" }
+    }
+}
+
+impl From<&[i64]> for Value {
+    fn from(numbers: &[i64]) -> Self {
+        Self { sql: list(numbers), kind: "int8[]" }
     }
 }
 
@@ -192,6 +254,16 @@ impl From<Option<&[u8]>> for Value {
     }
 }
 
+fn list(values: &[impl fmt::Display]) -> String {
+    let mut text =
+        String::with_capacity(values.len() * "00000000-0000-0000-0000-000000000000,".len());
+    for (place, value) in values.iter().enumerate() {
+        let before = if place == 0 { "'{" } else { "," };
+        write!(text, "{before}{value}").expect("a string takes everything");
+    }
+    text + if values.is_empty() { "'{}'" } else { "}'" }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is a digit");
@@ -201,9 +273,23 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
+// a stricter isolation level.
+pub(super) const MAX_TRIES: u32 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_literals_of_arrays() {
+        let key = InboxKey::from_bytes([7; 16]);
+        let keys = Value::from(&[key, key][..]);
+        assert_eq!((keys.sql, keys.kind), (format!("'{{{key},{key}}}'"), "uuid[]"));
+        let numbers = Value::from(&[1_i64, -2][..]);
+        assert_eq!((&*numbers.sql, numbers.kind), ("'{1,-2}'", "int8[]"));
+        assert_eq!(Value::from(&[0_i64; 0][..]).sql, "'{}'");
+    }
 
     #[test]
     fn values_are_written_where_they_belong() {

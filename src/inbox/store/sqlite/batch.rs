@@ -2,11 +2,11 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::SqliteConnection;
 
-use super::{Now, SqliteStore, error::classify, tx};
+use super::{Now, SqliteStore, claim::earlier, error::classify, tx};
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, KeyClaimed, OpenTx},
+    inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, Earlier, KeyClaimed, OpenTx},
     key::InboxKey,
 };
 
@@ -24,7 +24,7 @@ impl BatchStore for SqliteStore {
         &self,
         consumer: ConsumerId,
         keys: Vec<InboxKey>,
-    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>> {
         let store = self.clone();
         Box::pin(async move { handled(&store, consumer, &keys).await })
     }
@@ -91,39 +91,51 @@ async fn handled(
     store: &SqliteStore,
     consumer: ConsumerId,
     keys: &[InboxKey],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Option<Earlier>>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let failed = |error| classify(error, "could not look the batch up");
     let mut connection = store.pool.acquire().await.map_err(failed)?;
     let held = holders(&mut connection, consumer, keys, store.now()).await.map_err(failed)?;
-    Ok(keys.iter().map(|key| held.get(key) == Some(&KeyClaimed::Duplicate)).collect())
+    let handled = |key| match held.get(key) {
+        Some(KeyClaimed::Duplicate(earlier)) => Some(*earlier),
+        _ => None,
+    };
+    Ok(keys.iter().map(handled).collect())
 }
 
 /// Which messages somebody has at a moment.
-async fn holders(
+pub(super) async fn holders(
     connection: &mut SqliteConnection,
     consumer: ConsumerId,
     keys: &[InboxKey],
     now: Now,
 ) -> Result<HashMap<InboxKey, KeyClaimed>, sqlx::Error> {
-    let held: Vec<(Vec<u8>, bool)> = sqlx::query_as(include_str!("sql/holders.sql"))
-        .bind(consumer.get())
-        .bind(concat(keys))
-        .bind(now.floor())
-        .fetch_all(connection)
-        .await?;
-    let answer = |leased| if leased { KeyClaimed::InFlight } else { KeyClaimed::Duplicate };
-    Ok(held.iter().filter_map(|(key, leased)| Some((parse(key)?, answer(*leased)))).collect())
+    let held: Vec<(Vec<u8>, i64, bool, Option<i64>)> =
+        sqlx::query_as(include_str!("sql/holders.sql"))
+            .bind(consumer.get())
+            .bind(concat(keys))
+            .bind(now.floor())
+            .fetch_all(connection)
+            .await?;
+    let answers = held.into_iter().filter_map(|(key, expires_at, leased, window_s)| {
+        let answer = if leased {
+            KeyClaimed::InFlight
+        } else {
+            KeyClaimed::Duplicate(earlier(expires_at, window_s, now))
+        };
+        Some((parse(&key)?, answer))
+    });
+    Ok(answers.collect())
 }
 
-fn concat(keys: &[InboxKey]) -> Vec<u8> {
+pub(super) fn concat(keys: &[InboxKey]) -> Vec<u8> {
     keys.iter().flat_map(InboxKey::as_bytes).copied().collect()
 }
 
 /// No other length is ever written.
-fn parse(key: &[u8]) -> Option<InboxKey> {
+pub(super) fn parse(key: &[u8]) -> Option<InboxKey> {
     key.try_into().ok().map(InboxKey::from_bytes)
 }
 

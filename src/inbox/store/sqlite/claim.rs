@@ -98,7 +98,7 @@ pub(super) async fn holder(
 }
 
 /// Counts back from the end of a claim by the window that the consumer has now.
-fn earlier(expires_at: i64, window_s: Option<i64>, now: Now) -> Earlier {
+pub(super) fn earlier(expires_at: i64, window_s: Option<i64>, now: Now) -> Earlier {
     // Up to two seconds are rounding.
     let age = window_s.map(|window_s| now.floor() - (expires_at - window_s));
     match age.filter(|age| *age >= -2) {

@@ -1,7 +1,10 @@
+use std::collections::HashSet;
+
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{
     SqliteStore,
+    batch::{concat, holders, parse},
     claim::{Holder, holder, take},
     error::classify,
     tx,
@@ -54,6 +57,25 @@ impl PoisonStore for SqliteStore {
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         let store = self.clone();
         Box::pin(async move { drop_attempts(&store, consumer, key).await })
+    }
+
+    fn begin_together(
+        &self,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+        mark: bool,
+    ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+        let store = self.clone();
+        Box::pin(async move { begin_together(&store, consumer, &keys, mark).await })
+    }
+
+    fn end_together<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        consumer: ConsumerId,
+        keys: Vec<InboxKey>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { end_together(connection, consumer, &keys).await })
     }
 
     fn bury(&self, burial: Burial) -> BoxFuture<'static, Result<bool, StoreError>> {
@@ -138,6 +160,73 @@ async fn drop_attempts(
 ) -> Result<(), StoreError> {
     forget_letter(&store.pool, consumer, key).await.map_err(failed)?;
     forget_in(&store.pool, consumer, key).await.map_err(failed)
+}
+
+async fn begin_together(
+    store: &SqliteStore,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+    mark: bool,
+) -> Result<Vec<bool>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !mark {
+        let mut connection = store.pool.acquire().await.map_err(failed)?;
+        return tried(&mut connection, consumer, keys).await.map_err(failed);
+    }
+    let mut tx = tx::begin(store).await?;
+    let now = store.now();
+    let tried = tried(tx.connection_mut(), consumer, keys).await.map_err(failed)?;
+    let held = holders(tx.connection_mut(), consumer, keys, now).await.map_err(failed)?;
+    let free: Vec<InboxKey> = keys
+        .iter()
+        .zip(&tried)
+        .filter(|(key, tried)| !**tried && !held.contains_key(key))
+        .map(|(key, _)| *key)
+        .collect();
+    if free.is_empty() {
+        return Box::new(tx).rollback().await.map(|()| tried);
+    }
+    sqlx::query(include_str!("sql/mark_together.sql"))
+        .bind(consumer.get())
+        .bind(concat(&free))
+        .bind(now.floor())
+        .execute(tx.connection_mut())
+        .await
+        .map_err(failed)?;
+    Box::new(tx).commit().await.map(|()| tried)
+}
+
+async fn tried(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<Vec<bool>, sqlx::Error> {
+    let tried: Vec<Vec<u8>> = sqlx::query_scalar(include_str!("sql/tried.sql"))
+        .bind(consumer.get())
+        .bind(concat(keys))
+        .fetch_all(connection)
+        .await?;
+    let tried: HashSet<InboxKey> = tried.iter().filter_map(|key| parse(key)).collect();
+    Ok(keys.iter().map(|key| tried.contains(key)).collect())
+}
+
+async fn end_together(
+    connection: &mut SqliteConnection,
+    consumer: ConsumerId,
+    keys: &[InboxKey],
+) -> Result<(), StoreError> {
+    for statement in [include_str!("sql/forget_letters.sql"), include_str!("sql/end_together.sql")]
+    {
+        sqlx::query(statement)
+            .bind(consumer.get())
+            .bind(concat(keys))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {

@@ -1,0 +1,1 @@
+select tower_inbox.begin_together($1, $2, $3, $4)
