@@ -52,6 +52,7 @@ impl<C: Send + 'static> Case<C> {
             Sighting::Read(earlier) => self.duplicate(earlier).await,
             // We saw its handler succeed, so it is no dead letter.
             Sighting::Remembered(earlier) => {
+                telemetry::remembered(&self.delivery.consumer);
                 let looked_back = self.compare().await;
                 self.recognised(earlier, looked_back).await
             }

@@ -25,6 +25,7 @@ use crate::{
         },
     },
     key::InboxKey,
+    telemetry::Timing,
 };
 
 /// One batch on its way: each message is decided once, and the outcomes are complete at the end.
@@ -197,13 +198,16 @@ where
         if self.handlers.make_ready().await.is_err() {
             return self.handle_each(items).await;
         }
-        let claimed = match self.claim(&items, consumer).await {
+        let mut timing = Timing::start(&self.config.consumer);
+        let claimed = self.claim(&items, consumer).await;
+        timing.claimed();
+        let claimed = match claimed {
             Ok(claimed) => claimed,
             Err(error) => return self.fail_all(&items, &error).await,
         };
         let (won, others) = sort(items, claimed.answers);
         if let Some(tx) = claimed.tx {
-            match self.attempt(&won, tx).await {
+            match self.attempt(&won, tx, timing).await {
                 Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
                     tracing::debug!(
                         consumer = %self.config.consumer,
@@ -259,6 +263,7 @@ where
         }
         // What is counted for the message alone takes the place of the mark.
         item.marked = false;
+        let mut timing = Timing::start(&self.config.consumer);
         let claimed = match &item.case.identity {
             None => self.store.begin().await.map(Claimed::Won),
             Some(identity) => {
@@ -267,11 +272,12 @@ where
                 self.store.claim(claim).await
             }
         };
+        timing.claimed();
         match claimed {
             Ok(Claimed::Won(tx)) => {
                 item.case.run();
                 let won = vec![item];
-                let attempt = self.attempt(&won, tx).await;
+                let attempt = self.attempt(&won, tx, timing).await;
                 self.conclude(won, attempt).await;
             }
             Ok(Claimed::Duplicate(earlier)) => {
@@ -287,7 +293,20 @@ where
         &mut self,
         won: &[Item<St::Connection>],
         tx: BoxTx<St::Connection>,
+        mut timing: Timing,
     ) -> Result<(), Failed> {
+        let (handled, home) = self.call(won, tx).await;
+        timing.handled();
+        let ended = self.end(won, handled, home).await;
+        timing.settled();
+        ended
+    }
+
+    async fn call(
+        &mut self,
+        won: &[Item<St::Connection>],
+        tx: BoxTx<St::Connection>,
+    ) -> (Result<(), BoxError>, Option<BoxTx<St::Connection>>) {
         let (messages, key) = match won {
             // Nobody will need it again.
             [item] => (self.messages[item.place].take().into_iter().collect(), item.key()),
@@ -298,7 +317,16 @@ where
         let handled = handler.call(Received::new(messages, tx)).await.map_err(from_handler);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
-        match (handled, home.take()) {
+        (handled, home.take())
+    }
+
+    async fn end(
+        &mut self,
+        won: &[Item<St::Connection>],
+        handled: Result<(), BoxError>,
+        tx: Option<BoxTx<St::Connection>>,
+    ) -> Result<(), Failed> {
+        match (handled, tx) {
             (Ok(()), Some(mut tx)) => {
                 if let Err(error) = self.before_commit(won, tx.connection_mut()).await {
                     // This error is the news; the drop rolls back if the rollback fails.

@@ -67,7 +67,7 @@ pub trait PoisonStore: InboxStore {
         mark: bool,
     ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>;
 
-    /// Removes the marks, inside the transaction that handled the messages.
+    /// Removes the marks, and dead letters of the messages, inside the transaction that handled them.
     fn end_together<'a>(
         &'a self,
         connection: &'a mut Self::Connection,

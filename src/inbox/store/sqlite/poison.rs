@@ -242,13 +242,16 @@ async fn end_together(
     consumer: ConsumerId,
     keys: &[InboxKey],
 ) -> Result<(), StoreError> {
-    sqlx::query(include_str!("sql/end_together.sql"))
-        .bind(consumer.get())
-        .bind(concat(keys))
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(failed)
+    for statement in [include_str!("sql/forget_letters.sql"), include_str!("sql/end_together.sql")]
+    {
+        sqlx::query(statement)
+            .bind(consumer.get())
+            .bind(concat(keys))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {
