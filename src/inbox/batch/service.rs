@@ -15,6 +15,7 @@ use crate::{
         Derived, KeySource, Outcome, Received,
         admit::Marks,
         config::Config,
+        span,
         store::{BatchStore, InboxStore},
     },
 };
@@ -73,6 +74,7 @@ where
         let ready = std::mem::replace(&mut self.inner, clone);
         let marks =
             messages.iter().map(|message| Marks::of(message, &self.source, &self.config)).collect();
+        let span = span::deliver_batch(&self.config.consumer, messages.len());
         let work = Work::new(
             Arc::clone(&self.store),
             Arc::clone(&self.config),
@@ -81,7 +83,7 @@ where
             self.wait,
         );
         let limit = self.limit;
-        BatchFuture::new(async move { Ok(work.run(marks, limit).await) })
+        BatchFuture::new(async move { Ok(work.run(marks, limit).await) }, span)
     }
 }
 

@@ -18,12 +18,14 @@ use crate::{
         DeadLettered, InboxTx, KeyReused, Outcome, Received, TransactionNotReturned,
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
+        error::from_handler,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
         },
     },
     key::InboxKey,
+    telemetry::Timing,
 };
 
 /// One batch on its way: each message is decided once, and the outcomes are complete at the end.
@@ -196,13 +198,16 @@ where
         if self.handlers.make_ready().await.is_err() {
             return self.handle_each(items).await;
         }
-        let claimed = match self.claim(&items, consumer).await {
+        let mut timing = Timing::start(&self.config.consumer);
+        let claimed = self.claim(&items, consumer).await;
+        timing.claimed();
+        let claimed = match claimed {
             Ok(claimed) => claimed,
             Err(error) => return self.fail_all(&items, &error).await,
         };
         let (won, others) = sort(items, claimed.answers);
         if let Some(tx) = claimed.tx {
-            match self.attempt(&won, tx).await {
+            match self.attempt(&won, tx, timing).await {
                 Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
                     tracing::debug!(
                         consumer = %self.config.consumer,
@@ -258,6 +263,7 @@ where
         }
         // What is counted for the message alone takes the place of the mark.
         item.marked = false;
+        let mut timing = Timing::start(&self.config.consumer);
         let claimed = match &item.case.identity {
             None => self.store.begin().await.map(Claimed::Won),
             Some(identity) => {
@@ -266,10 +272,12 @@ where
                 self.store.claim(claim).await
             }
         };
+        timing.claimed();
         match claimed {
             Ok(Claimed::Won(tx)) => {
+                item.case.run();
                 let won = vec![item];
-                let attempt = self.attempt(&won, tx).await;
+                let attempt = self.attempt(&won, tx, timing).await;
                 self.conclude(won, attempt).await;
             }
             Ok(Claimed::Duplicate(earlier)) => {
@@ -285,7 +293,20 @@ where
         &mut self,
         won: &[Item<St::Connection>],
         tx: BoxTx<St::Connection>,
+        mut timing: Timing,
     ) -> Result<(), Failed> {
+        let (handled, home) = self.call(won, tx).await;
+        timing.handled();
+        let ended = self.end(won, handled, home).await;
+        timing.settled();
+        ended
+    }
+
+    async fn call(
+        &mut self,
+        won: &[Item<St::Connection>],
+        tx: BoxTx<St::Connection>,
+    ) -> (Result<(), BoxError>, Option<BoxTx<St::Connection>>) {
         let (messages, key) = match won {
             // Nobody will need it again.
             [item] => (self.messages[item.place].take().into_iter().collect(), item.key()),
@@ -293,10 +314,19 @@ where
         };
         let (tx, home) = InboxTx::new(tx, key);
         let mut handler = self.handlers.take();
-        let handled = handler.call(Received::new(messages, tx)).await.map_err(Into::into);
+        let handled = handler.call(Received::new(messages, tx)).await.map_err(from_handler);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
-        match (handled, home.take()) {
+        (handled, home.take())
+    }
+
+    async fn end(
+        &mut self,
+        won: &[Item<St::Connection>],
+        handled: Result<(), BoxError>,
+        tx: Option<BoxTx<St::Connection>>,
+    ) -> Result<(), Failed> {
+        match (handled, tx) {
             (Ok(()), Some(mut tx)) => {
                 if let Err(error) = self.before_commit(won, tx.connection_mut()).await {
                     // This error is the news; the drop rolls back if the rollback fails.
@@ -347,16 +377,11 @@ where
                     self.settle(item, true, Ok(())).await;
                 }
             }
-            // Which of many messages it was is not known, so none of them is counted as failed.
             Err(Failed::Unknown(error)) => {
-                for item in won {
-                    self.settle(item, true, Err(error.clone().into())).await;
-                }
+                self.settle_all(won, || error.clone().into()).await;
             }
             Err(Failed::NotReturned) => {
-                for item in won {
-                    self.settle(item, true, Err(TransactionNotReturned::new().into())).await;
-                }
+                self.settle_all(won, || TransactionNotReturned::new().into()).await;
             }
             // It is one message: of more, each was tried by itself.
             Err(Failed::RolledBack { error, succeeded }) => {
@@ -365,6 +390,19 @@ where
                     self.settle(item, succeeded, Err(error)).await;
                 }
             }
+        }
+    }
+
+    /// Decides about messages whose handler succeeded, but not their transaction.
+    async fn settle_all(&mut self, won: Vec<Item<St::Connection>>, error: impl Fn() -> BoxError) {
+        let alone = won.len() == 1;
+        for item in won {
+            let mut error = error();
+            // Which of many messages it was is not known, and none of them is counted as failed.
+            if alone {
+                error = item.case.fail(error).await;
+            }
+            self.settle(item, true, Err(error)).await;
         }
     }
 
