@@ -1,4 +1,7 @@
-use sqlx::error::DatabaseError;
+use sqlx::{
+    error::DatabaseError,
+    postgres::{PgDatabaseError, PgSeverity},
+};
 
 use crate::{
     error::{StoreError, StoreErrorKind},
@@ -34,6 +37,14 @@ pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
 pub(super) fn classify_foreign(error: sqlx::Error, context: &str) -> StoreError {
     sql_error::classify(error, context, |error| {
         kind(error).filter(|kind| *kind != StoreErrorKind::NotMigrated)
+    })
+}
+
+/// Whether the session is gone, be it that the server said so with its last words.
+pub(super) fn ends_session(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    error.is_none_or(|error: &PgDatabaseError| {
+        matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
     })
 }
 

@@ -11,7 +11,7 @@ use super::{
     claim::{acquire, acquire_other},
     error::{
         DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, NOT_ALONE, PREPARED_EXISTS,
-        SERIALIZATION_FAILURE, UNIQUE_VIOLATION,
+        SERIALIZATION_FAILURE, UNIQUE_VIOLATION, ends_session,
     },
 };
 use crate::{error::StoreError, inbox::store::sql_tx::Held, key::InboxKey};
@@ -191,7 +191,7 @@ pub(super) async fn begin_with(
         let Err(error) = held.begin(AssertSqlSafe(statement(form)).into_sql_str()).await else {
             return Ok(Begun::Open(held));
         };
-        if held.is_kept() && error.as_database_error().is_none() {
+        if held.is_kept() && ends_session(&error) {
             // It died since the delivery before. Nothing was committed: a transaction that nobody
             // has ended is gone with its session.
             held.discard();
