@@ -25,7 +25,6 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::inbox::store::BatchStore;
 use tower_inbox::{
     BoxError, InboxLayer,
-    hook::BoxFuture,
     inbox::{DeadLetterPolicy, PgStore, Received, SqliteStore, store::PoisonStore},
     testing::Harness,
 };

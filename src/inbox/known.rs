@@ -17,7 +17,8 @@ impl<St: InboxStore, K, X> InboxLayer<St, K, X> {
     ///
     /// For redeliveries that come soon and to the same process: a broker whose acknowledgement was
     /// lost, a sender that tries again, overlapping polls. One that is remembered costs no round trip
-    /// and less than a microsecond. Keys are compared whole, so a hit is never somebody else's; the
+    /// and less than a microsecond (a read of what was kept, where
+    /// [responses](super::replay) or [fingerprints](Self::fingerprint) are). Keys are compared whole, so a hit is never somebody else's; the
     /// one that was used least goes first. A key takes some 100 bytes. Clones of the layer, and their
     /// services, share one memory.
     ///
@@ -68,9 +69,8 @@ pub(super) struct Known {
     read: Option<Arc<Read>>,
 }
 
-type Read = dyn Fn(ConsumerId, Vec<InboxKey>) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>>
-    + Send
-    + Sync;
+type Read = dyn Fn(ConsumerId, Vec<InboxKey>) -> BoxFuture<'static, Handled> + Send + Sync;
+type Handled = Result<Vec<Option<Earlier>>, StoreError>;
 
 /// How a message is known to be handled.
 #[derive(Clone, Copy)]

@@ -6,6 +6,9 @@
 //! ```text
 //! tower_inbox::conformance!(MyHarness::start().await);
 //! ```
+//!
+//! What not every store need do has macros of its own: `batch_conformance!`, `poison_conformance!` and
+//! `record_conformance!`.
 
 pub mod conformance;
 mod harness;

@@ -18,6 +18,7 @@ use crate::{
         DeadLettered, InboxTx, KeyReused, Outcome, Received, TransactionNotReturned,
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
+        error::from_handler,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
@@ -274,6 +275,7 @@ where
         timing.claimed();
         match claimed {
             Ok(Claimed::Won(tx)) => {
+                item.case.run();
                 let won = vec![item];
                 let attempt = self.attempt(&won, tx, timing).await;
                 self.conclude(won, attempt).await;
@@ -312,7 +314,7 @@ where
         };
         let (tx, home) = InboxTx::new(tx, key);
         let mut handler = self.handlers.take();
-        let handled = handler.call(Received::new(messages, tx)).await.map_err(Into::into);
+        let handled = handler.call(Received::new(messages, tx)).await.map_err(from_handler);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
         (handled, home.take())
@@ -375,16 +377,11 @@ where
                     self.settle(item, true, Ok(())).await;
                 }
             }
-            // Which of many messages it was is not known, so none of them is counted as failed.
             Err(Failed::Unknown(error)) => {
-                for item in won {
-                    self.settle(item, true, Err(error.clone().into())).await;
-                }
+                self.settle_all(won, || error.clone().into()).await;
             }
             Err(Failed::NotReturned) => {
-                for item in won {
-                    self.settle(item, true, Err(TransactionNotReturned::new().into())).await;
-                }
+                self.settle_all(won, || TransactionNotReturned::new().into()).await;
             }
             // It is one message: of more, each was tried by itself.
             Err(Failed::RolledBack { error, succeeded }) => {
@@ -393,6 +390,19 @@ where
                     self.settle(item, succeeded, Err(error)).await;
                 }
             }
+        }
+    }
+
+    /// Decides about messages whose handler succeeded, but not their transaction.
+    async fn settle_all(&mut self, won: Vec<Item<St::Connection>>, error: impl Fn() -> BoxError) {
+        let alone = won.len() == 1;
+        for item in won {
+            let mut error = error();
+            // Which of many messages it was is not known, and none of them is counted as failed.
+            if alone {
+                error = item.case.fail(error).await;
+            }
+            self.settle(item, true, Err(error)).await;
         }
     }
 
