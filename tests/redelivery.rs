@@ -137,8 +137,7 @@ async fn answer(handle: &mut Handle<String, ()>) {
 
 /// The request that is there by now, if there is one.
 fn requested(handle: &mut Handle<String, ()>) -> Option<String> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    match handle.poll_request(&mut cx) {
+    match handle.poll_request() {
         Poll::Ready(Some((message, _))) => Some(message),
         _ => None,
     }
