@@ -9,6 +9,11 @@ pub(super) fn deliver(consumer: &Arc<str>) -> Span {
     tracing::info_span!(NAME, consumer = &**consumer, key = field::Empty, decision = field::Empty)
 }
 
+/// The span of a batch.
+pub(super) fn deliver_batch(consumer: &Arc<str>, messages: usize) -> Span {
+    tracing::info_span!("inbox.deliver_batch", consumer = &**consumer, messages)
+}
+
 /// Notes the key in the delivery's span, for those who look closely: a key may tell a customer.
 pub(super) fn key(key: InboxKey) {
     if tracing::enabled!(Level::DEBUG) {

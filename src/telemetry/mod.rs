@@ -5,7 +5,8 @@
 //! name, type, labels, unit and meaning of each. [`describe`] tells the exporter units and meanings.
 //!
 //! For `tracing`, each delivery is a span `inbox.deliver` (info) with the fields `consumer`, `decision`
-//! and, where the level debug is on, `key`; the handler runs in it. Claims are told at the level
+//! and, where the level debug is on, `key`; the handler runs in it. A batch is a span
+//! `inbox.deliver_batch` (info) with the fields `consumer` and `messages`. Claims are told at the level
 //! trace, failed rounds of the sweeper and dead letters at warn.
 
 #[cfg(feature = "metrics")]

@@ -8,8 +8,8 @@ use tower_inbox::{
     inbox::{
         Window,
         store::{
-            BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Deed, Earlier,
-            Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta,
+            BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Deed,
+            DuplicateAges, Earlier, Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta,
         },
     },
     key::InboxKey,
@@ -74,6 +74,10 @@ impl<St: InboxStore> InboxStore for Counting<St> {
     fn settle(&self, grant: Grant, deed: Deed) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.note("settle", 1);
         self.store.settle(grant, deed)
+    }
+
+    fn duplicate_ages(&self) -> DuplicateAges {
+        self.store.duplicate_ages()
     }
 }
 

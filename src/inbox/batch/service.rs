@@ -7,6 +7,7 @@ use std::{
 };
 
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::{BatchFuture, handlers::Handlers, work::Work};
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         Derived, KeySource, Outcome, Received,
         admit::Marks,
         config::Config,
+        span,
         store::{BatchStore, InboxStore},
     },
 };
@@ -71,7 +73,7 @@ where
         // first.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        let marks =
+        let marks: Vec<Marks> =
             messages.iter().map(|message| Marks::of(message, &self.source, &self.config)).collect();
         let work = Work::new(
             Arc::clone(&self.store),
@@ -81,7 +83,8 @@ where
             self.wait,
         );
         let limit = self.limit;
-        BatchFuture::new(async move { Ok(work.run(marks, limit).await) })
+        let span = span::deliver_batch(&self.config.consumer, marks.len());
+        BatchFuture::new(async move { Ok(work.run(marks, limit).await) }.instrument(span))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
         },
     },
     key::InboxKey,
+    telemetry::Timing,
 };
 
 /// One batch on its way: each message is decided once, and the outcomes are complete at the end.
@@ -196,13 +197,16 @@ where
         if self.handlers.make_ready().await.is_err() {
             return self.handle_each(items).await;
         }
-        let claimed = match self.claim(&items, consumer).await {
+        let mut timing = Timing::start(&self.config.consumer);
+        let claimed = self.claim(&items, consumer).await;
+        timing.claimed();
+        let claimed = match claimed {
             Ok(claimed) => claimed,
             Err(error) => return self.fail_all(&items, &error).await,
         };
         let (won, others) = sort(items, claimed.answers);
         if let Some(tx) = claimed.tx {
-            match self.attempt(&won, tx).await {
+            match self.attempt(&won, tx, timing).await {
                 Err(Failed::RolledBack { error, .. }) if won.len() > 1 => {
                     tracing::debug!(
                         consumer = %self.config.consumer,
@@ -258,6 +262,7 @@ where
         }
         // What is counted for the message alone takes the place of the mark.
         item.marked = false;
+        let mut timing = Timing::start(&self.config.consumer);
         let claimed = match &item.case.identity {
             None => self.store.begin().await.map(Claimed::Won),
             Some(identity) => {
@@ -266,10 +271,11 @@ where
                 self.store.claim(claim).await
             }
         };
+        timing.claimed();
         match claimed {
             Ok(Claimed::Won(tx)) => {
                 let won = vec![item];
-                let attempt = self.attempt(&won, tx).await;
+                let attempt = self.attempt(&won, tx, timing).await;
                 self.conclude(won, attempt).await;
             }
             Ok(Claimed::Duplicate(earlier)) => {
@@ -285,6 +291,7 @@ where
         &mut self,
         won: &[Item<St::Connection>],
         tx: BoxTx<St::Connection>,
+        mut timing: Timing,
     ) -> Result<(), Failed> {
         let (messages, key) = match won {
             // Nobody will need it again.
@@ -296,17 +303,19 @@ where
         let handled = handler.call(Received::new(messages, tx)).await.map_err(Into::into);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
-        match (handled, home.take()) {
+        timing.handled();
+        let ended = match (handled, home.take()) {
             (Ok(()), Some(mut tx)) => {
                 if let Err(error) = self.before_commit(won, tx.connection_mut()).await {
                     // This error is the news; the drop rolls back if the rollback fails.
                     tx.rollback().await.ok();
-                    return Err(Failed::RolledBack { error, succeeded: true });
+                    Err(Failed::RolledBack { error, succeeded: true })
+                } else {
+                    tx.commit().await.map_err(|error| match error.kind() {
+                        StoreErrorKind::Unreachable => Failed::Unknown(error),
+                        _ => Failed::RolledBack { error: error.into(), succeeded: true },
+                    })
                 }
-                tx.commit().await.map_err(|error| match error.kind() {
-                    StoreErrorKind::Unreachable => Failed::Unknown(error),
-                    _ => Failed::RolledBack { error: error.into(), succeeded: true },
-                })
             }
             (Err(error), Some(tx)) => {
                 tx.rollback().await.ok();
@@ -316,7 +325,9 @@ where
                 Err(Failed::RolledBack { error, succeeded: false })
             }
             (_, None) => Err(Failed::NotReturned),
-        }
+        };
+        timing.settled();
+        ended
     }
 
     /// Writes what belongs into the transaction beside the handler's own writes.
