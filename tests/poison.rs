@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{SqliteConnection, postgres::PgPoolOptions};
 use support::harness::{Postgres, Sqlite};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_inbox::{
-    BoxError, InboxLayer,
+    BoxError, InboxLayer, Outcome,
     inbox::{
         DeadLetterPolicy, DeadLettered, InFlight, PgStore, Received, SqliteStore,
         store::{PoisonStore, SweepStore},
@@ -66,6 +66,36 @@ fn a_message_that_aborts_its_process_is_given_up_on_sqlite() {
     assert_eq!(letters, [(4, 0, b"5".to_vec()), (3, 3, b"7".to_vec())]);
 }
 
+/// A delivery that is dropped on its way to the claim, by a timeout around it, is no attempt: no handler
+/// ran. Here another message's handler holds the only connection.
+#[tokio::test]
+async fn a_delivery_that_never_got_to_its_handler_is_no_attempt() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.schema().up().await.unwrap();
+    let policy = DeadLetterPolicy::after(2).presumed_dead_after(Duration::ZERO);
+    let service = InboxLayer::new("billing", store)
+        .dedup_by(|id: &u64| *id)
+        .dead_letters(policy)
+        .layer(service_fn(|received: Received<u64, SqliteConnection>| async move {
+            let _held = received.tx;
+            if received.message >= 100 {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, BoxError>(())
+        }));
+    let _ = service.clone().oneshot(1).await.unwrap();
+    for slow in 100..104 {
+        let short = Duration::from_millis(300);
+        let (slow, ours) = tokio::join!(
+            tokio::time::timeout(short, service.clone().oneshot(slow)),
+            tokio::time::timeout(short, service.clone().oneshot(7)),
+        );
+        assert!(slow.is_err() && ours.is_err(), "both were given up");
+    }
+    let outcome = service.oneshot(7).await.unwrap();
+    assert_eq!(outcome, Outcome::Handled(()));
+}
+
 /// The process that the tests above start again and again: consumes the whole stream in order, as from
 /// a broker that begins at the first message that was not acknowledged. Without the variable that says
 /// where, there is nothing to do.
@@ -90,7 +120,7 @@ where
         .payload(|id: &u64| id.to_string().into_bytes())
         // A killed worker's transaction may take the server a moment.
         .in_flight_wait(Duration::from_secs(5))
-        .dead_letters(DeadLetterPolicy::after(3));
+        .dead_letters(DeadLetterPolicy::after(3).presumed_dead_after(Duration::from_secs(1)));
     let service = layer.layer(service_fn(|received: Received<u64, H::Connection>| async move {
         let (message, mut tx) = received.into_parts();
         H::write(&mut tx, &message.to_string()).await?;
@@ -107,6 +137,9 @@ where
                 break;
             }
             assert!(error.is::<InFlight>() || message == FAILURE, "{error:?}");
+            if error.is::<InFlight>() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             deliveries += 1;
             assert!(deliveries < 100, "{error:?}");
         }

@@ -102,6 +102,12 @@ async fn come_to_every_decision(harness: &Sqlite) {
     let passed = passing.layer(service_fn(succeeds)).call(absent).await.unwrap();
     assert_eq!(passed, Outcome::Handled(()));
 
+    let remembering = layer.clone().remember(10);
+    for expected in [Outcome::Handled(()), Outcome::Duplicate] {
+        let outcome = remembering.layer(service_fn(succeeds)).call(message(4, "a")).await.unwrap();
+        assert_eq!(outcome, expected);
+    }
+
     let leased = layer.leased(Duration::from_secs(30));
     let (inner, clock) = (leased.clone(), harness.clock().clone());
     let slow = service_fn(move |received: Leased<Message>| {

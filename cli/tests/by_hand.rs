@@ -138,8 +138,8 @@ fn claims_are_listed_in_pages() {
     let first = list(&["--limit", "3", "--format", "json"]).json();
     let next = first["next"].as_str().unwrap();
     let second = list(&["--limit", "3", "--after", next, "--format", "json"]).json();
-    let both = [first["claims"].as_array().unwrap(), second["claims"].as_array().unwrap()];
-    assert_eq!(both.concat(), *all["claims"].as_array().unwrap());
+    let claims = |page: &Value| page["claims"].as_array().unwrap().clone();
+    assert_eq!([claims(&first), claims(&second)].concat(), claims(&all));
 
     let lines = list(&["--limit", "2", "--all", "--format", "ndjson"]).succeeded();
     let lines: Vec<Value> =
@@ -221,6 +221,23 @@ fn a_letter_that_was_requeued_twice_is_said_so() {
     let audit = scene.run(&["inbox", "audit", "--format", "json"]).json();
     let actors: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|e| &e["actor"]).collect();
     assert_eq!(actors, ["bob", "ann"]);
+}
+
+#[test]
+fn a_run_that_is_killed_over_a_letter_is_completed_by_the_next() {
+    let scene = Scene::new();
+    dead_letter(&scene);
+    scene.run(&["dead", "requeue", "--all"]).succeeded();
+    let exec = |command| ["--lease", "1s", "--max-attempts", "3", "--exec", command];
+    let args = [&["consume", "--key", "order_id"][..], &exec("touch begun; sleep 9")].concat();
+    let mut run = scene.spawn(&args, Stdio::piped());
+    wait_for(|| scene.path("begun").exists());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let report = consume(&scene, &exec("cat >> out"), "").succeeded().report();
+    assert_eq!((report.redelivered, report.handled), (1, 1));
+    assert_eq!(scene.read("out"), format!("{}\n", order(1)));
+    assert_eq!(list_dead(&scene, &[]).len(), 0);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::{
 use scene::{Chance, Ran, Report, Scene, block_on, distinct, orders, wait_for};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tower_inbox::schema::VERSION;
 
 #[test]
 fn unmigrated_tables_are_named_and_migrated_when_asked() {
@@ -274,15 +275,15 @@ fn migrate_goes_up_and_down_and_prints() {
     let base = Base::new();
     let migrate = |more: &[&str]| base.run(&[&["migrate", "--format", "json"], more].concat());
     let json = |ran: Ran| serde_json::from_str::<Value>(&ran.succeeded().stdout).unwrap();
-    assert_eq!(json(migrate(&[]))["after"], 1);
-    assert_eq!(json(migrate(&[]))["before"], 1);
+    assert_eq!(json(migrate(&[]))["after"], VERSION);
+    assert_eq!(json(migrate(&[]))["before"], VERSION);
     migrate(&["--down", "0"]).failed(2, &["add --yes"]);
     assert_eq!(json(migrate(&["--down", "0", "--yes"]))["after"], Value::Null);
 
     let script = base.scene.run(&["migrate", "--print", "--database", "postgres://"]);
     let script = script.succeeded().stdout;
     base.sql(&script);
-    assert_eq!(json(migrate(&[]))["before"], 1);
+    assert_eq!(json(migrate(&[]))["before"], VERSION);
     assert_eq!(base.consume(&[], orders(3, 0)).succeeded().report().handled, 3);
     let script = migrate(&["--print", "--down", "0"]).succeeded().stdout;
     base.sql(&script);

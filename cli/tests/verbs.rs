@@ -49,12 +49,12 @@ fn the_printed_script_does_what_migrate_does() {
     let scene = Scene::new();
     let script = scene.run(&["migrate", "--print"]).succeeded().stdout;
     assert!(!scene.path("tower-inbox.db").exists());
-    scene.sql("tower-inbox.db", &script);
+    scene.script("tower-inbox.db", &script);
     assert_eq!(json(scene.run(&["migrate", "--format", "json"]))["before"], VERSION);
     scene.run_with_input(&["consume", "--key", "order_id"], orders(3, 0)).succeeded();
 
     let script = scene.run(&["migrate", "--print", "--down", "0"]).succeeded().stdout;
-    scene.sql("tower-inbox.db", &script);
+    scene.script("tower-inbox.db", &script);
     assert_eq!(scene.sql("tower-inbox.db", "select name from sqlite_schema"), ["messages"]);
 }
 

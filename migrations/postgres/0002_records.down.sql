@@ -1,5 +1,11 @@
 -- Responses, fingerprints, attempts, dead letters and the audit are lost.
 
+-- A dead letter was not handled: with its letter goes its claim, and its next delivery is new.
+delete from tower_inbox.inbox i
+using tower_inbox.dead_letter d
+where i.consumer = d.consumer and i.key = d.key
+  and i.expires_at = d.claimed_until and d.requeued_at is null;
+
 drop function tower_inbox.bury;
 drop function tower_inbox.fail_attempt;
 drop function tower_inbox.begin_attempt;
@@ -123,6 +129,7 @@ begin
 end $$;
 
 drop function tower_inbox.age_s;
+drop function tower_inbox.alone;
 
 drop table tower_inbox.audit;
 drop table tower_inbox.duplicate_age;

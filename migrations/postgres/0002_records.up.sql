@@ -66,6 +66,21 @@ create table tower_inbox.audit (
     detail text
 );
 
+-- Refuses to run inside of a transaction that was left open in the session, where whatever is done
+-- would be answered as done and rolled back some time later. In a transaction of its own a statement
+-- begins when the transaction does.
+create function tower_inbox.alone() returns boolean
+language plpgsql
+as $$
+begin
+    if transaction_timestamp() <> statement_timestamp() then
+        raise exception using
+            errcode = 'TI005',
+            message = 'tower-inbox: the session has a transaction open';
+    end if;
+    return true;
+end $$;
+
 -- How long ago a message was handled, counted back from the end of its claim by the window that the
 -- consumer has now; null where that makes no sense because the window was changed.
 create function tower_inbox.age_s(consumer_id int2, inbox_key uuid, now_s float8) returns int8
@@ -207,24 +222,51 @@ begin
     end loop;
 end $$;
 
--- Counts the start of an attempt: state 0 counted, 1 the message is handled, 2 it is in flight.
+-- Counts the start of an attempt: state 0 counted, 1 the message is handled, with its age, 2 it is in
+-- flight. So it is, too, if there were as many starts as tries and the last was a moment ago: whoever
+-- began may still be on the way to the claim.
 --
 -- A server that crashes may forget the count, which then errs on the side of another attempt; a disk
--- need not wait for it.
+-- need not wait for it. The lock is waited for a little, as by a lease.
 create function tower_inbox.begin_attempt(
-    consumer_id int2, inbox_key uuid, lock_id int8, at float8
-) returns table (state int4, started int4, finished int4)
+    consumer_id int2, inbox_key uuid, lock_id int8, tries int4, dead_after_s int4, at float8
+) returns table (state int4, started int4, finished int4, age_s int8)
 language plpgsql
+set lock_timeout = '50ms'
 as $$
 #variable_conflict use_column
 declare
-    now_s float8 := tower_inbox.now_s(at);
-    held_by text := tower_inbox.holder(consumer_id, inbox_key, now_s);
+    now_s float8;
+    held_by text;
 begin
+    if not pg_try_advisory_xact_lock(lock_id) then
+        now_s := tower_inbox.now_s(at);
+        if tower_inbox.holder(consumer_id, inbox_key, now_s) = 'claim' then
+            return query select 1, 0, 0, tower_inbox.age_s(consumer_id, inbox_key, now_s);
+            return;
+        end if;
+        begin
+            perform pg_advisory_xact_lock(lock_id);
+        exception when lock_not_available then
+            return query select 2, 0, 0, null::int8;
+            return;
+        end;
+    end if;
+    now_s := tower_inbox.now_s(at);
+    held_by := tower_inbox.holder(consumer_id, inbox_key, now_s);
     if held_by = 'claim' then
-        return query select 1, 0, 0;
-    elsif held_by = 'lease' or not pg_try_advisory_xact_lock(lock_id) then
-        return query select 2, 0, 0;
+        return query select 1, 0, 0, tower_inbox.age_s(consumer_id, inbox_key, now_s);
+    elsif held_by = 'lease' or exists (
+        select from tower_inbox.attempt a
+        where a.consumer = consumer_id and a.key = inbox_key
+          and a.started >= tries
+          -- An attempt that failed is none that may still come.
+          and a.started > a.finished
+          and a.last_at > floor(now_s) - dead_after_s
+          -- The clock was set back.
+          and a.last_at <= ceil(now_s)
+    ) then
+        return query select 2, 0, 0, null::int8;
     else
         perform set_config('synchronous_commit', 'off', true);
         return query
@@ -234,7 +276,7 @@ begin
         values (consumer_id, inbox_key, 1, 0, floor(now_s)::int4, floor(now_s)::int4)
         on conflict (consumer, key) do update
         set started = a.started + 1, last_at = excluded.last_at
-        returning 0, a.started, a.finished;
+        returning 0, a.started, a.finished, null::int8;
     end if;
 end $$;
 

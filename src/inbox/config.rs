@@ -4,6 +4,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Window,
+    admit::Abandoned,
     known::Known,
     poison::Poison,
     store::{ConsumerId, DuplicateAges, InboxStore, RecordStore},
@@ -39,6 +40,8 @@ pub(super) struct Config<C> {
     pub(super) poison: Option<Poison<C>>,
     /// Where the store has the ages of duplicates counted.
     pub(super) ages: DuplicateAges,
+    /// Starts of attempts to be taken back. Shared by clones.
+    pub(super) abandoned: Arc<Abandoned>,
     pub(super) hasher: Arc<dyn KeyHasher>,
     pub(super) secret: Option<Secret>,
     pub(super) known: Known,
@@ -63,6 +66,7 @@ impl<C: Send + 'static> Config<C> {
             records: None,
             poison: None,
             ages,
+            abandoned: Arc::default(),
             hasher: Arc::new(Xxh64Keyed),
             secret: None,
             known: Known::default(),
@@ -100,6 +104,7 @@ impl<C> Clone for Config<C> {
             records: self.records.clone(),
             poison: self.poison.clone(),
             ages: self.ages.clone(),
+            abandoned: Arc::clone(&self.abandoned),
             hasher: Arc::clone(&self.hasher),
             secret: self.secret,
             known: self.known.clone(),

@@ -122,6 +122,39 @@ impl Error for DeadLettered {
     }
 }
 
+/// The handler failed because of an inbox *further in*, whose message is a dead letter or reused a key.
+///
+/// That says nothing about the message of this inbox, which was rolled back and is to be delivered
+/// again. It is wrapped so that it is not taken for this inbox's own [`DeadLettered`] or [`KeyReused`];
+/// the source is the inner error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InnerInboxFailed {
+    source: BoxError,
+}
+
+impl fmt::Display for InnerInboxFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the handler failed with the error of another inbox")
+    }
+}
+
+impl Error for InnerInboxFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// An error of the handler, such that the inbox's own verdicts can be told from it.
+pub(super) fn from_handler(error: impl Into<BoxError>) -> BoxError {
+    let error = error.into();
+    if error.is::<DeadLettered>() || error.is::<KeyReused>() {
+        InnerInboxFailed { source: error }.into()
+    } else {
+        error
+    }
+}
+
 /// The key was handled before with a message that says something else.
 ///
 /// Neither a duplicate nor new: the sender used one key for two things. Do not repeat it as it is;

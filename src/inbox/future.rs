@@ -12,6 +12,7 @@ use tracing::Span;
 use super::{
     admit::{Admission, Settle, Verdict},
     ending::{Ending, Plain},
+    error::from_handler,
 };
 use crate::{error::BoxError, hook::BoxFuture, telemetry::Timing};
 
@@ -119,7 +120,7 @@ where
                     }
                 }
                 StateProj::Handling { handling, settle } => {
-                    let handled = ready!(handling.poll(cx)).map_err(Into::into);
+                    let handled = ready!(handling.poll(cx)).map_err(from_handler);
                     timing.handled();
                     let settle = settle.take().expect("the handler finishes once");
                     // The handler's future goes first: a transaction that it still holds comes home.

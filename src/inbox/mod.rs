@@ -31,7 +31,7 @@ pub use batch::{BatchFuture, BatchInbox, BatchInboxLayer};
 pub use config::WithoutKey;
 pub use ending::{Ending, Plain};
 pub use error::{
-    DeadLettered, InFlight, KeyAbsent, KeyReused, LeaseLost, ResponseTooLarge,
+    DeadLettered, InFlight, InnerInboxFailed, KeyAbsent, KeyReused, LeaseLost, ResponseTooLarge,
     TransactionNotReturned,
 };
 pub use future::ResponseFuture;

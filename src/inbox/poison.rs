@@ -1,6 +1,9 @@
-use std::{error::Error, fmt, num::NonZeroU32, sync::Arc};
+use std::{error::Error, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::store::PoisonStore;
+use super::{
+    admit::Identity,
+    store::{Attempt, PoisonStore},
+};
 use crate::error::BoxError;
 
 /// When to give up on a message that keeps failing; for
@@ -22,6 +25,7 @@ use crate::error::BoxError;
 pub struct DeadLetterPolicy {
     limit: NonZeroU32,
     starts: bool,
+    presumed_dead_after: Duration,
     except: Arc<Except>,
 }
 
@@ -36,7 +40,12 @@ impl DeadLetterPolicy {
     #[track_caller]
     pub fn after(attempts: u32) -> Self {
         let limit = NonZeroU32::new(attempts).expect("a message is tried at least once");
-        Self { limit, starts: true, except: Arc::new(|_| false) }
+        Self {
+            limit,
+            starts: true,
+            presumed_dead_after: PRESUMED_DEAD_AFTER,
+            except: Arc::new(|_| false),
+        }
     }
 
     /// Whether to count the start of an attempt, too. Defaults to `true`.
@@ -50,6 +59,17 @@ impl DeadLetterPolicy {
     /// The count of failures is then not removed by a success but a day after the last one.
     pub fn count_starts(mut self, starts: bool) -> Self {
         self.starts = starts;
+        self
+    }
+
+    /// Sets how long after its last start a message is given up on whose attempts did not come back.
+    /// Defaults to a minute.
+    ///
+    /// Until then its deliveries are in flight: several that overlap, waiting for a connection, are
+    /// not taken for workers that died. Make it longer than the pool lets them wait. Counted in whole
+    /// seconds; zero gives up at once.
+    pub fn presumed_dead_after(mut self, time: Duration) -> Self {
+        self.presumed_dead_after = time;
         self
     }
 
@@ -94,6 +114,11 @@ impl<C> Poison<C> {
         self.policy.limit.get()
     }
 
+    pub(super) fn attempt(&self, identity: &Identity) -> Attempt {
+        let after = self.policy.presumed_dead_after;
+        Attempt::new(identity.consumer, identity.key, self.limit(), after)
+    }
+
     pub(super) fn counts_starts(&self) -> bool {
         self.policy.starts
     }
@@ -114,3 +139,6 @@ impl<C> fmt::Debug for Poison<C> {
         f.debug_struct("Poison").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
+
+// Twice what sqlx's pools let a delivery wait for a connection.
+const PRESUMED_DEAD_AFTER: Duration = Duration::from_secs(60);

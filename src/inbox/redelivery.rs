@@ -128,7 +128,8 @@ impl<St, S, D> Redelivery<St, S, D> {
     }
 
     /// Sets how long other processes leave a letter alone that this one has taken. Defaults to five
-    /// minutes; longer than a handler takes. It is what a letter waits for after a crash.
+    /// minutes; longer than a handler takes. It is what a letter waits for after a crash. With zero
+    /// nobody waits, and the claims alone keep two from handling one message.
     pub fn hold(mut self, hold: Duration) -> Self {
         self.hold = hold;
         self

@@ -9,7 +9,7 @@ pub(super) fn deliver(consumer: &Arc<str>) -> Span {
     tracing::info_span!(NAME, consumer = &**consumer, key = field::Empty, decision = field::Empty)
 }
 
-/// The span of a batch.
+/// The span of a batch; what each message comes to is told by events in it.
 pub(super) fn deliver_batch(consumer: &Arc<str>, messages: usize) -> Span {
     tracing::info_span!("inbox.deliver_batch", consumer = &**consumer, messages)
 }

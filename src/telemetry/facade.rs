@@ -28,6 +28,11 @@ pub fn describe() {
         "How long ago the message of a duplicate was handled"
     );
     describe_counter!(
+        REMEMBERED,
+        Unit::Count,
+        "Deliveries that the memory of committed keys answered"
+    );
+    describe_counter!(
         FAILED_ATTEMPTS,
         Unit::Count,
         "Attempts that count towards the limit of a dead-letter policy"
@@ -45,6 +50,10 @@ pub(crate) fn decided(consumer: &Arc<str>, decision: Decision) {
 
 pub(crate) fn duplicate_age(consumer: &Arc<str>, age: Duration) {
     histogram!(DUPLICATE_AGE, "consumer" => name(consumer)).record(age);
+}
+
+pub(crate) fn remembered(consumer: &Arc<str>) {
+    counter!(REMEMBERED, "consumer" => name(consumer)).increment(1);
 }
 
 pub(crate) fn attempt_failed(consumer: &Arc<str>) {
@@ -118,6 +127,7 @@ const CLAIM: &str = "tower_inbox_claim_seconds";
 const HANDLER: &str = "tower_inbox_handler_seconds";
 const COMMIT: &str = "tower_inbox_commit_seconds";
 const DUPLICATE_AGE: &str = "tower_inbox_duplicate_age_seconds";
+const REMEMBERED: &str = "tower_inbox_remembered_total";
 const FAILED_ATTEMPTS: &str = "tower_inbox_failed_attempts_total";
 const DEAD_LETTERS: &str = "tower_inbox_dead_letters_total";
 const SWEPT_ROWS: &str = "tower_inbox_swept_rows_total";

@@ -5,8 +5,8 @@
 //! name, type, labels, unit and meaning of each. [`describe`] tells the exporter units and meanings.
 //!
 //! For `tracing`, each delivery is a span `inbox.deliver` (info) with the fields `consumer`, `decision`
-//! and, where the level debug is on, `key`; the handler runs in it. A batch is a span
-//! `inbox.deliver_batch` (info) with the fields `consumer` and `messages`. Claims are told at the level
+//! and, where the level debug is on, `key`; the handler runs in it. A batch is one span
+//! `inbox.deliver_batch` with `consumer` and the number of `messages`. Claims are told at the level
 //! trace, failed rounds of the sweeper and dead letters at warn.
 
 #[cfg(feature = "metrics")]
@@ -18,11 +18,11 @@ mod silent;
 pub use facade::describe;
 #[cfg(feature = "metrics")]
 pub(crate) use facade::{
-    Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, sweep_ended, sweep_failed,
-    swept,
+    Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, remembered, sweep_ended,
+    sweep_failed, swept,
 };
 #[cfg(not(feature = "metrics"))]
 pub(crate) use silent::{
-    Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, sweep_ended, sweep_failed,
-    swept,
+    Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, remembered, sweep_ended,
+    sweep_failed, swept,
 };

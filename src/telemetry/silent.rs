@@ -8,6 +8,8 @@ pub(crate) const fn decided(_: &Arc<str>, _: Decision) {}
 
 pub(crate) const fn duplicate_age(_: &Arc<str>, _: Duration) {}
 
+pub(crate) const fn remembered(_: &Arc<str>) {}
+
 pub(crate) const fn attempt_failed(_: &Arc<str>) {}
 
 pub(crate) const fn buried(_: &Arc<str>) {}
@@ -18,7 +20,7 @@ pub(crate) const fn sweep_ended(_: Stopwatch) {}
 
 pub(crate) const fn sweep_failed() {}
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing;
 
 impl Timing {
@@ -26,11 +28,11 @@ impl Timing {
         Self
     }
 
-    pub(crate) const fn claimed(&self) {}
+    pub(crate) const fn claimed(&mut self) {}
 
-    pub(crate) const fn handled(&self) {}
+    pub(crate) const fn handled(&mut self) {}
 
-    pub(crate) const fn settled(&self) {}
+    pub(crate) const fn settled(&mut self) {}
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -153,7 +153,10 @@ impl<B: Backend> Consume<B> {
         let (fields, kind) = (settings.key.clone(), settings.kind.clone());
         let decode = move |payload| Message::from_letter(payload, &fields, &kind).map(Arc::new);
         let consumer = settings.consumer.as_str();
-        let letters = Redelivery::new(consumer, store.clone(), service.clone(), decode);
+        // Held by nobody: after a run that was killed the claims say what is in flight, and for how
+        // long to be patient.
+        let letters =
+            Redelivery::new(consumer, store.clone(), service.clone(), decode).hold(Duration::ZERO);
         let (ended, tally, dead_letters) = run.through(service, letters, lines).await;
 
         drop(sweeping);

@@ -101,6 +101,17 @@ impl Scene {
         })
     }
 
+    /// Runs a script on an SQLite file in the folder.
+    pub fn script(&self, file: &str, sql: &str) {
+        let url = format!("sqlite://{}?mode=rwc", self.path(file).display());
+        let sql = AssertSqlSafe(sql.to_owned());
+        block_on(async {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+    }
+
     /// The messages of a table in the default database, in the order of their handling.
     pub fn messages(&self, table: &str) -> Vec<String> {
         self.sql("tower-inbox.db", &format!("select message from {table} order by id"))

@@ -1,12 +1,16 @@
 use tower::{Service, ServiceExt};
-use tower_inbox::{BoxError, Outcome, inbox::InFlight};
+use tower_inbox::{
+    BoxError, Outcome,
+    inbox::{DeadLettered, InFlight},
+};
 
 use crate::OrderPlaced;
 
 /// What the broker is told about a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Its effect is there, by this delivery or an earlier one: the broker may forget it.
+    /// Its effect is there, by this delivery or an earlier one, or it is kept among the inbox's dead
+    /// letters: the broker may forget it.
     Acknowledge,
     /// Another delivery of the same message is being handled. Its end decides, so this one has to
     /// come again, soon; it is no failure.
@@ -31,6 +35,10 @@ where
         }
         Ok(Outcome::Duplicate) => {
             println!("order {id}: duplicate");
+            Answer::Acknowledge
+        }
+        Err(error) if error.is::<DeadLettered>() => {
+            println!("order {id}: dead letter");
             Answer::Acknowledge
         }
         Err(error) if error.is::<InFlight>() => {

@@ -1,11 +1,13 @@
-use super::{Admission, case::Case, identity::Identity};
+use std::sync::Arc;
+
+use super::{Admission, case::Case, identity::Identity, start::Start};
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
     hook::Decision,
     inbox::{
         DeadLettered, LeaseLost,
         poison::Poison,
-        store::{Attempts, Begun, Burial, Earlier, Failure},
+        store::{Attempts, Begun, Burial, Failure},
     },
     telemetry,
 };
@@ -20,9 +22,16 @@ impl<C: Send + 'static> Case<C> {
         if !poison.counts_starts() {
             return None;
         }
+        for (consumer, key) in self.config.abandoned.take() {
+            if let Err(error) = poison.store.withdraw_attempt(consumer, key).await {
+                log(&error);
+            }
+        }
         let limit = poison.limit();
-        match poison.store.begin_attempt(identity.consumer, identity.key).await {
+        match poison.store.begin_attempt(poison.attempt(identity)).await {
             Ok(Begun::Counted(attempts)) => {
+                let abandoned = Arc::clone(&self.config.abandoned);
+                self.start = Some(Start::new(abandoned, identity.consumer, identity.key));
                 self.begun = true;
                 if attempts.started <= limit {
                     return None;
@@ -31,6 +40,7 @@ impl<C: Send + 'static> Case<C> {
                 let reason = format!("its last attempt did not come back: {attempts}");
                 match self.bury(attempts, reason).await {
                     Ok(true) => {
+                        self.run();
                         self.begun = false;
                         self.decided(Decision::DeadLettered).await;
                         Some(Err(DeadLettered::new(attempts, None).into()))
@@ -39,9 +49,17 @@ impl<C: Send + 'static> Case<C> {
                     Err(error) => Some(self.failed(error).await),
                 }
             }
-            Ok(Begun::Handled) => Some(self.duplicate(Earlier::unknown()).await),
+            Ok(Begun::Handled(earlier)) => Some(self.duplicate(earlier).await),
             Ok(Begun::InFlight) => Some(self.in_flight().await),
             Err(error) => Some(self.failed(error).await),
+        }
+    }
+
+    /// The handler has the message: from here on, a delivery that is dropped is an attempt that did not
+    /// come back.
+    pub(in crate::inbox) fn run(&mut self) {
+        if let Some(start) = &mut self.start {
+            start.disarm();
         }
     }
 

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Instant};
 
-use super::{Admission, identity::Identity};
+use super::{Admission, identity::Identity, start::Start};
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
     hook::{Decision, Delivery},
@@ -22,6 +22,8 @@ pub(in crate::inbox) struct Case<C> {
     pub(in crate::inbox) identity: Option<Identity>,
     /// Whether the start of this attempt was counted.
     pub(in crate::inbox) begun: bool,
+    /// The same, until the handler has the message.
+    pub(super) start: Option<Start>,
     /// When it came; before its claim, if it gets that far.
     since: Instant,
 }
@@ -30,7 +32,7 @@ impl<C: Send + 'static> Case<C> {
     pub(in crate::inbox) fn new(config: Arc<Config<C>>, identity: Option<Identity>) -> Self {
         let key = identity.as_ref().map(|identity| *identity.key.as_bytes());
         let delivery = Delivery::new(Arc::clone(&config.consumer), key);
-        Self { config, delivery, identity, begun: false, since: Instant::now() }
+        Self { config, delivery, identity, begun: false, start: None, since: Instant::now() }
     }
 
     /// Answers without a claim, if the message is known to be handled.
@@ -50,6 +52,7 @@ impl<C: Send + 'static> Case<C> {
             Sighting::Read(earlier) => self.duplicate(earlier).await,
             // We saw its handler succeed, so it is no dead letter.
             Sighting::Remembered(earlier) => {
+                telemetry::remembered(&self.delivery.consumer);
                 let looked_back = self.compare().await;
                 self.recognised(earlier, looked_back).await
             }

@@ -46,12 +46,16 @@ where
                 }
             };
             let held = lease.clone();
+            case.run();
             let settle: Settle = Box::new(move |verdict| {
                 Box::pin(async move {
                     let succeeded = matches!(verdict, Verdict::Handled(_));
                     let ended = match (verdict, held) {
                         (Verdict::Handled(response), Some(lease)) => {
-                            complete(&case, &lease, response).await
+                            match complete(&case, &lease, response).await {
+                                Ok(()) => Ok(()),
+                                Err(error) => Err(case.fail(error).await),
+                            }
                         }
                         (Verdict::Handled(_), None) => Ok(()),
                         (Verdict::Failed(error), lease) => {

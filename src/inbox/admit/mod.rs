@@ -4,11 +4,16 @@ mod attempt;
 mod case;
 mod identity;
 mod lease;
+mod start;
 mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
-pub(super) use self::{case::Case, identity::Marks};
+pub(super) use self::{
+    case::Case,
+    identity::{Identity, Marks},
+    start::Abandoned,
+};
 use super::{
     Window,
     config::Config,

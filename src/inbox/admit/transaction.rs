@@ -48,24 +48,27 @@ where
                 }
             };
             let (tx, home) = InboxTx::new(tx, key);
+            case.run();
             let settle: Settle = Box::new(move |verdict| {
                 Box::pin(async move {
                     let succeeded = matches!(verdict, Verdict::Handled(_));
                     let ended = match (verdict, home.take()) {
-                        (Verdict::Handled(response), Some(tx)) => commit(&case, tx, response).await,
-                        (Verdict::Handled(_), None) => Err(TransactionNotReturned::new().into()),
-                        (Verdict::Failed(error), tx) => {
+                        (Verdict::Handled(response), Some(tx)) => {
+                            match commit(&case, tx, response).await {
+                                Ok(()) => Ok(()),
+                                Err(error) => Err(case.fail(error).await),
+                            }
+                        }
+                        (Verdict::Failed(error), Some(tx)) => {
                             // The handler's error is the news; a failed rollback follows from the
                             // same cause, and the drop mends it.
-                            if let Some(tx) = tx {
-                                tx.rollback().await.ok();
-                            }
-                            Err(error)
+                            tx.rollback().await.ok();
+                            Err(case.fail(error).await)
                         }
-                    };
-                    let ended = match ended {
-                        Ok(()) => Ok(()),
-                        Err(error) => Err(case.fail(error).await),
+                        // Somebody still has the transaction, and with it the connection that
+                        // counting may need. A start that was counted stays.
+                        (Verdict::Handled(_), None) => Err(TransactionNotReturned::new().into()),
+                        (Verdict::Failed(error), None) => Err(error),
                     };
                     case.settled(succeeded, &ended).await;
                     ended

@@ -4,6 +4,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tracing::Span;
+
 use crate::{error::BoxError, hook::BoxFuture, inbox::Outcome};
 
 /// Resolves to what became of each message of a batch, in the order of the batch.
@@ -15,13 +17,16 @@ use crate::{error::BoxError, hook::BoxFuture, inbox::Outcome};
 /// duplicates. What was committed before stands: the parts of a large batch, and the messages of one
 /// that failed and is being handled one by one.
 #[must_use = "futures do nothing unless polled"]
-pub struct BatchFuture(BoxFuture<'static, Output>);
+pub struct BatchFuture {
+    batch: BoxFuture<'static, Output>,
+    span: Span,
+}
 
 type Output = Result<Vec<Result<Outcome<()>, BoxError>>, BoxError>;
 
 impl BatchFuture {
-    pub(super) fn new(future: impl Future<Output = Output> + Send + 'static) -> Self {
-        Self(Box::pin(future))
+    pub(super) fn new(batch: impl Future<Output = Output> + Send + 'static, span: Span) -> Self {
+        Self { batch: Box::pin(batch), span }
     }
 }
 
@@ -29,7 +34,9 @@ impl Future for BatchFuture {
     type Output = Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
-        self.0.as_mut().poll(cx)
+        let Self { batch, span } = &mut *self;
+        let _entered = span.enter();
+        batch.as_mut().poll(cx)
     }
 }
 

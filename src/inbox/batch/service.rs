@@ -7,7 +7,6 @@ use std::{
 };
 
 use tower_service::Service;
-use tracing::Instrument;
 
 use super::{BatchFuture, handlers::Handlers, work::Work};
 use crate::{
@@ -73,8 +72,9 @@ where
         // first.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        let marks: Vec<Marks> =
+        let marks =
             messages.iter().map(|message| Marks::of(message, &self.source, &self.config)).collect();
+        let span = span::deliver_batch(&self.config.consumer, messages.len());
         let work = Work::new(
             Arc::clone(&self.store),
             Arc::clone(&self.config),
@@ -83,8 +83,7 @@ where
             self.wait,
         );
         let limit = self.limit;
-        let span = span::deliver_batch(&self.config.consumer, marks.len());
-        BatchFuture::new(async move { Ok(work.run(marks, limit).await) }.instrument(span))
+        BatchFuture::new(async move { Ok(work.run(marks, limit).await) }, span)
     }
 }
 

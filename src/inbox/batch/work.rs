@@ -18,6 +18,7 @@ use crate::{
         DeadLettered, InboxTx, KeyReused, Outcome, Received, TransactionNotReturned,
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
+        error::from_handler,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
@@ -274,6 +275,7 @@ where
         timing.claimed();
         match claimed {
             Ok(Claimed::Won(tx)) => {
+                item.case.run();
                 let won = vec![item];
                 let attempt = self.attempt(&won, tx, timing).await;
                 self.conclude(won, attempt).await;
@@ -293,6 +295,18 @@ where
         tx: BoxTx<St::Connection>,
         mut timing: Timing,
     ) -> Result<(), Failed> {
+        let (handled, home) = self.call(won, tx).await;
+        timing.handled();
+        let ended = self.end(won, handled, home).await;
+        timing.settled();
+        ended
+    }
+
+    async fn call(
+        &mut self,
+        won: &[Item<St::Connection>],
+        tx: BoxTx<St::Connection>,
+    ) -> (Result<(), BoxError>, Option<BoxTx<St::Connection>>) {
         let (messages, key) = match won {
             // Nobody will need it again.
             [item] => (self.messages[item.place].take().into_iter().collect(), item.key()),
@@ -300,22 +314,29 @@ where
         };
         let (tx, home) = InboxTx::new(tx, key);
         let mut handler = self.handlers.take();
-        let handled = handler.call(Received::new(messages, tx)).await.map_err(Into::into);
+        let handled = handler.call(Received::new(messages, tx)).await.map_err(from_handler);
         // Whatever the handler keeps of the transaction comes home.
         drop(handler);
-        timing.handled();
-        let ended = match (handled, home.take()) {
+        (handled, home.take())
+    }
+
+    async fn end(
+        &mut self,
+        won: &[Item<St::Connection>],
+        handled: Result<(), BoxError>,
+        tx: Option<BoxTx<St::Connection>>,
+    ) -> Result<(), Failed> {
+        match (handled, tx) {
             (Ok(()), Some(mut tx)) => {
                 if let Err(error) = self.before_commit(won, tx.connection_mut()).await {
                     // This error is the news; the drop rolls back if the rollback fails.
                     tx.rollback().await.ok();
-                    Err(Failed::RolledBack { error, succeeded: true })
-                } else {
-                    tx.commit().await.map_err(|error| match error.kind() {
-                        StoreErrorKind::Unreachable => Failed::Unknown(error),
-                        _ => Failed::RolledBack { error: error.into(), succeeded: true },
-                    })
+                    return Err(Failed::RolledBack { error, succeeded: true });
                 }
+                tx.commit().await.map_err(|error| match error.kind() {
+                    StoreErrorKind::Unreachable => Failed::Unknown(error),
+                    _ => Failed::RolledBack { error: error.into(), succeeded: true },
+                })
             }
             (Err(error), Some(tx)) => {
                 tx.rollback().await.ok();
@@ -325,9 +346,7 @@ where
                 Err(Failed::RolledBack { error, succeeded: false })
             }
             (_, None) => Err(Failed::NotReturned),
-        };
-        timing.settled();
-        ended
+        }
     }
 
     /// Writes what belongs into the transaction beside the handler's own writes.

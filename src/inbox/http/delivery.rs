@@ -104,9 +104,9 @@ fn log(problem: Problem, error: &BoxError) {
     let error = &**error as &(dyn Error + 'static);
     // A kept response is there, or something of ours is broken.
     if problem.status().is_server_error() || problem == Problem::ResponseNotKept {
-        tracing::error!(error, status = problem.status().as_u16(), "no idempotent response");
+        tracing::error!(error, status = problem.status().as_u16(), "a request was not handled");
     } else {
-        tracing::debug!(error, status = problem.status().as_u16(), "no idempotent response");
+        tracing::debug!(error, status = problem.status().as_u16(), "a request was not handled");
     }
 }
 

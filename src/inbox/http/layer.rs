@@ -88,7 +88,9 @@ impl<St: InboxStore, X> IdempotencyLayer<St, X> {
     /// keeps the equal keys of two users apart that count `1, 2, 3`.
     ///
     /// Take the stable id of the client rather than its token: a retry after a refresh has another
-    /// token. Where one service answers for several hosts, name the host, too.
+    /// token. Where one service answers for several hosts, name the host, too. The path is the one that
+    /// the layer sees: inside of axum's `Router::nest` it lacks the prefix, so give the layers of two
+    /// nested routers two consumers.
     ///
     /// ```
     /// # use tower_inbox::inbox::{SqliteStore, http::IdempotencyLayer};

@@ -21,7 +21,8 @@ pub trait Codec<R> {
     ///
     /// # Errors
     ///
-    /// The bytes are not what this codec writes; the error is returned to the caller of the duplicate.
+    /// The bytes are not what this codec writes. It is logged, and the duplicate is
+    /// [`Replay::Duplicate`](super::Replay::Duplicate).
     fn decode(&self, bytes: &[u8]) -> Result<R, BoxError>;
 }
 

@@ -51,7 +51,16 @@ impl<R, Co: Codec<R>> Ending<R> for Replaying<Co> {
 
     fn duplicate(&self, record: Option<Record>) -> Result<Replay<R>, BoxError> {
         match record.and_then(|record| record.response) {
-            Some(bytes) => self.codec.decode(&bytes).map(Replay::Replayed),
+            Some(bytes) => Ok(self.codec.decode(&bytes).map_or_else(
+                |error| {
+                    // Written by another version of the program. The message is handled all the same,
+                    // and an error would have it delivered until its window is over, and then again.
+                    let error = &*error as &dyn std::error::Error;
+                    tracing::warn!(error, "could not read a response that was kept");
+                    Replay::Duplicate
+                },
+                Replay::Replayed,
+            )),
             None => Ok(Replay::Duplicate),
         }
     }

@@ -37,7 +37,7 @@ pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
-pub use poison::{Attempts, Begun, Burial, Buried, Failure, PoisonStore};
+pub use poison::{Attempt, Attempts, Begun, Burial, Buried, Failure, PoisonStore};
 pub use record::{Record, RecordStore};
 pub use redelivery::{LetterId, RedeliveryStore, TakenLetter};
 

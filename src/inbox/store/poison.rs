@@ -1,6 +1,6 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{ConsumerId, InboxStore};
+use super::{ConsumerId, Earlier, InboxStore};
 use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 
 /// Counts attempts at messages that fail, and keeps those that failed too often.
@@ -19,18 +19,14 @@ use crate::{error::StoreError, hook::BoxFuture, inbox::Window, key::InboxKey};
 /// claims, and [`end_together`](Self::end_together) in the transaction that commits.
 ///
 /// Counts are for deciding when to give up, and may be off by one for deliveries of one message that
-/// overlap or a server that crashes; a message is lost by none of it.
+/// overlap or a server that crashes.
 ///
 /// # Cancellation
 ///
 /// As for [`InboxStore`].
 pub trait PoisonStore: InboxStore {
     /// Counts that an attempt begins, in a transaction of its own, if the message is free.
-    fn begin_attempt(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Begun, StoreError>>;
+    fn begin_attempt(&self, attempt: Attempt) -> BoxFuture<'static, Result<Begun, StoreError>>;
 
     /// Takes back that an attempt began: the handler did not run, or failed for a reason that is not
     /// the message's.
@@ -71,7 +67,7 @@ pub trait PoisonStore: InboxStore {
         mark: bool,
     ) -> BoxFuture<'static, Result<Vec<bool>, StoreError>>;
 
-    /// Removes the marks, inside the transaction that handled the messages.
+    /// Removes the marks, and dead letters of the messages, inside the transaction that handled them.
     fn end_together<'a>(
         &'a self,
         connection: &'a mut Self::Connection,
@@ -92,14 +88,42 @@ pub trait PoisonStore: InboxStore {
     ) -> BoxFuture<'static, Result<Buried, StoreError>>;
 }
 
+/// An attempt that wants to begin.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Of which consumer.
+    pub consumer: ConsumerId,
+    /// At which message.
+    pub key: InboxKey,
+    /// How many starts are no reason to give up.
+    pub limit: u32,
+    /// How long after the last start one more than the limit is not counted yet: whoever began may
+    /// still come to its claim.
+    pub presumed_dead_after: Duration,
+}
+
+impl Attempt {
+    /// Asks to begin.
+    pub const fn new(
+        consumer: ConsumerId,
+        key: InboxKey,
+        limit: u32,
+        presumed_dead_after: Duration,
+    ) -> Self {
+        Self { consumer, key, limit, presumed_dead_after }
+    }
+}
+
 /// The answer to [`PoisonStore::begin_attempt`]; complete by nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// The attempt is counted; this is the count, with it.
     Counted(Attempts),
     /// The message was handled within its window. Nothing was counted.
-    Handled,
-    /// Another delivery is being handled. Nothing was counted.
+    Handled(Earlier),
+    /// Another delivery is being handled, or may be: there were as many starts as the limit, and the
+    /// last one was a moment ago. Nothing was counted.
     InFlight,
 }
 
@@ -208,10 +232,9 @@ macro_rules! forward {
         impl<St: PoisonStore + ?Sized> PoisonStore for $pointer<St> {
             fn begin_attempt(
                 &self,
-                consumer: ConsumerId,
-                key: InboxKey,
+                attempt: Attempt,
             ) -> BoxFuture<'static, Result<Begun, StoreError>> {
-                (**self).begin_attempt(consumer, key)
+                (**self).begin_attempt(attempt)
             }
 
             fn withdraw_attempt(

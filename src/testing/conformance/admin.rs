@@ -735,7 +735,7 @@ where
 /// By consumer and power of two, added to what is there.
 pub async fn ages_of_duplicates_are_written_down<H: Harness>(harness: &H)
 where
-    H::Store: InboxAdmin,
+    H::Store: InboxAdmin + PoisonStore,
 {
     let store = harness.store();
     let layer = layer(harness, "billing");
@@ -749,21 +749,23 @@ where
         }
         store.write_ages().await.unwrap();
     }
-    // The leased way counts, too.
+    // The leased way counts, too, and the one that counts attempts.
     let leased = leased_layer(harness);
     let done = super::deliver_leased(&leased, Name("b"), succeeds).await.unwrap();
     assert_eq!(done, Outcome::Handled(()));
     let again = super::deliver_leased(&leased, Name("b"), |_: Leased<Name>| async { Ok(()) });
     assert_eq!(again.await.unwrap(), Outcome::Duplicate);
+    let counting = poisonous(harness, 2);
+    assert_eq!(deliver(&counting, Name("b"), writes::<H>).await.unwrap(), Outcome::Duplicate);
     store.write_ages().await.unwrap();
     store.write_ages().await.unwrap();
 
     let ages = ages().await;
-    assert_eq!(ages.total(), 7);
+    assert_eq!(ages.total(), 8);
     let share = |hours: u64| ages.share_within(Duration::from_secs(hours * 3600)).unwrap();
-    // The leased one within seconds, then one of one, one of two, and four of three to six hours.
-    let within: Vec<u64> = [0, 2, 3, 5, 10].map(|hours| (share(hours) * 7.0) as u64).to_vec();
-    assert_eq!(within, [0, 2, 3, 5, 7]);
+    // Two within seconds, then one to six hours.
+    let within = [1, 2, 5, 10].map(|hours| share(hours) * 8.0);
+    assert_eq!(within, [2.0, 3.0, 6.0, 8.0]);
 }
 
 type Poisonous<H> = InboxLayer<<H as Harness>::Store, WithPayload<ByText, fn(&Name) -> Vec<u8>>>;

@@ -15,10 +15,10 @@ use crate::{
     error::BoxError,
     hook::{BoxFuture, CommitHook, Decision, Delivery},
     inbox::{
-        DeadLetterPolicy, DeadLettered, InFlight, Leased, Outcome, Received,
+        DeadLetterPolicy, DeadLettered, InFlight, InnerInboxFailed, Leased, Outcome, Received,
         store::{
-            Attempts, Begun, Burial, Buried, Claimed, Failure, InboxStore, LeaseClaimed,
-            PoisonStore,
+            Attempt, Attempts, Begun, Burial, Buried, Claimed, Earlier, Failure, InboxStore,
+            LeaseClaimed, PoisonStore,
         },
     },
     testing::Harness,
@@ -34,6 +34,7 @@ macro_rules! poison_conformance {
             a_message_that_fails_too_often_is_a_dead_letter
             a_leased_message_that_fails_too_often_is_a_dead_letter
             a_message_that_kills_its_workers_is_a_dead_letter
+            an_inner_inbox_does_not_speak_for_the_outer_one
             a_success_forgets_the_failures
             what_is_not_the_messages_fault_is_not_counted
             failures_alone_may_be_counted
@@ -119,9 +120,29 @@ where
         // As a worker that dies: the future is dropped while the handler runs.
         tokio::time::timeout(Duration::from_millis(300), delivery).await.unwrap_err();
     }
+    // Whoever began a moment ago may still come to its claim.
+    let error = deliver(&layer, Name("a"), unreachable::<H>).await.unwrap_err();
+    assert!(error.is::<InFlight>(), "{error}");
+    harness.clock().advance(62);
     let error = deliver(&layer, Name("a"), unreachable::<H>).await.unwrap_err();
     let dead = error.downcast_ref::<DeadLettered>().expect("two workers died of it");
     assert_eq!(dead.attempts, Attempts::new(3, 0));
+}
+
+/// A dead letter of an inbox further in is the outer message's failure, and not its own burial.
+pub async fn an_inner_inbox_does_not_speak_for_the_outer_one<H: Harness>(harness: &H)
+where
+    H::Store: PoisonStore,
+{
+    let layer = layer(harness, "outer");
+    let error = deliver(&layer, Name("a"), |_: Received<Name, H::Connection>| async {
+        Err::<(), BoxError>(DeadLettered::new(Attempts::new(3, 3), None).into())
+    })
+    .await
+    .unwrap_err();
+    assert!(error.is::<InnerInboxFailed>() && !error.is::<DeadLettered>(), "{error}");
+    let outcome = deliver(&layer, Name("a"), super::writes::<H>).await.unwrap();
+    assert_eq!(outcome, Outcome::Handled(()));
 }
 
 /// Attempts count within one message's way to success only.
@@ -213,7 +234,9 @@ where
     assert!(store.settle(grant, completed).await.unwrap());
     assert!(!store.bury(burial(1)).await.unwrap(), "it is handled");
     assert_eq!(store.buried(consumer, key(1)).await.unwrap(), Buried::No);
-    assert_eq!(store.begin_attempt(consumer, key(1)).await.unwrap(), Begun::Handled);
+    let attempt = |number| Attempt::new(consumer, key(number), 5, Duration::from_secs(60));
+    let begun = store.begin_attempt(attempt(1)).await.unwrap();
+    assert_eq!(begun, Begun::Handled(Earlier::ago(Duration::ZERO)));
 
     assert!(store.bury(burial(2)).await.unwrap());
     assert!(!store.bury(burial(2)).await.unwrap(), "it is buried");
@@ -272,7 +295,8 @@ where
     assert_eq!(begin(&[3, 2, 1], true).await, [false, true, false]);
     // Nothing was heard of 3, which was no attempt; what is handled was not marked.
     assert_eq!(begin(&[1, 2, 3, 4], true).await, [false, true, true, false]);
-    let begun = store.begin_attempt(consumer, key(3)).await.unwrap();
+    let begun =
+        store.begin_attempt(Attempt::new(consumer, key(3), 5, Duration::ZERO)).await.unwrap();
     assert_eq!(begun, Begun::Counted(Attempts::new(1, 0)));
 
     for commits in [false, true] {

@@ -13,6 +13,9 @@ pub(super) const IN_FLIGHT: &str = "TI002";
 pub(super) const PART_OF_BATCH: &str = "TI003";
 pub(super) const NONE_OF_BATCH: &str = "TI004";
 
+/// SQLSTATE of `tower_inbox.alone`.
+pub(super) const NOT_ALONE: &str = "TI005";
+
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";

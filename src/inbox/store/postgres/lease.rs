@@ -34,20 +34,13 @@ pub(super) async fn lease(
                 attempt.cast_unsigned(),
             ))
         }
-        1 => {
-            // Null where the window was changed.
-            let age: Option<i64> = row.try_get(1).map_err(classify)?;
-            let age = age.and_then(|seconds| u64::try_from(seconds).ok());
-            LeaseClaimed::Duplicate(age.map_or_else(Earlier::unknown, |seconds| {
-                Earlier::ago(Duration::from_secs(seconds))
-            }))
-        }
+        1 => LeaseClaimed::Duplicate(earlier(row.try_get(1).map_err(classify)?)),
         _ => LeaseClaimed::InFlight,
     })
 }
 
 pub(super) async fn settle(store: &PgStore, grant: Grant, deed: Deed) -> Result<bool, StoreError> {
-    settlement(store, grant, deed)
+    settlement(include_str!("sql/settle.sql"), store, grant, deed)
         .fetch_often(store)
         .await
         .and_then(|row| row.try_get(0))
@@ -61,26 +54,32 @@ pub(super) async fn settle_in(
     grant: Grant,
     deed: Deed,
 ) -> Result<bool, StoreError> {
-    settlement(store, grant, deed)
+    settlement(include_str!("sql/settle_in.sql"), store, grant, deed)
         .fetch_in(connection)
         .await
         .and_then(|row| row.try_get(0))
         .map_err(failed)
 }
 
-fn settlement(store: &PgStore, grant: Grant, deed: Deed) -> Statement {
+fn settlement(text: &'static str, store: &PgStore, grant: Grant, deed: Deed) -> Statement {
     let (deed, seconds) = match deed {
         Deed::Complete(window) => ("complete", window.as_secs()),
         Deed::Release => ("release", 0),
         Deed::Extend(lease) => ("extend", lease.as_secs()),
     };
-    Statement::new(include_str!("sql/settle.sql"))
+    Statement::new(text)
         .value(deed)
         .value(grant.consumer.get())
         .value(grant.key)
         .value(grant.token)
         .value(seconds.cast_signed())
         .value(store.now())
+}
+
+/// The age that a function reports; null where the window was changed.
+pub(super) fn earlier(age_s: Option<i64>) -> Earlier {
+    let age = age_s.and_then(|seconds| u64::try_from(seconds).ok());
+    age.map_or_else(Earlier::unknown, |seconds| Earlier::ago(Duration::from_secs(seconds)))
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

@@ -1,23 +1,26 @@
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{PgStore, claim::lock_id, error::classify, statement::Statement};
+use super::{
+    PgStore,
+    claim::{self, lock_id},
+    error::classify,
+    lease::earlier,
+    statement::Statement,
+    sweep::seconds,
+};
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, PoisonStore},
+    inbox::store::{Attempt, Attempts, Begun, Burial, Buried, ConsumerId, Failure, PoisonStore},
     key::InboxKey,
 };
 
 #[deny(clippy::missing_trait_methods)]
 impl PoisonStore for PgStore {
-    fn begin_attempt(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
+    fn begin_attempt(&self, attempt: Attempt) -> BoxFuture<'static, Result<Begun, StoreError>> {
         let store = self.clone();
-        Box::pin(async move { begin_attempt(&store, consumer, key).await })
+        Box::pin(async move { begin_attempt(&store, attempt).await })
     }
 
     fn withdraw_attempt(
@@ -86,22 +89,21 @@ impl PoisonStore for PgStore {
     }
 }
 
-async fn begin_attempt(
-    store: &PgStore,
-    consumer: ConsumerId,
-    key: InboxKey,
-) -> Result<Begun, StoreError> {
+async fn begin_attempt(store: &PgStore, attempt: Attempt) -> Result<Begun, StoreError> {
+    let Attempt { consumer, key, limit, presumed_dead_after } = attempt;
     let row = Statement::new(include_str!("sql/begin_attempt.sql"))
         .value(consumer.get())
         .value(key)
         .value(lock_id(consumer, key))
+        .value(i32::try_from(limit).unwrap_or(i32::MAX))
+        .value(seconds(presumed_dead_after))
         .value(store.now())
         .fetch_often(store)
         .await
         .map_err(failed)?;
     Ok(match row.try_get::<i32, _>(0).map_err(failed)? {
         0 => Begun::Counted(attempts(&row, 1).map_err(failed)?),
-        1 => Begun::Handled,
+        1 => Begun::Handled(earlier(row.try_get(3).map_err(failed)?)),
         _ => Begun::InFlight,
     })
 }
@@ -195,21 +197,27 @@ async fn end_together(
         .map_err(failed)
 }
 
+/// In a transaction of our own: with bound values, because sqlx and the server log statements, and a
+/// payload does not belong into a log.
 async fn bury(store: &PgStore, burial: Burial) -> Result<bool, StoreError> {
-    Statement::new(include_str!("sql/bury.sql"))
-        .value(burial.consumer.get())
-        .value(burial.key)
-        .value(burial.window.as_secs().cast_signed())
-        .value(lock_id(burial.consumer, burial.key))
-        .value(&*text(&burial.reason))
-        .value(burial.payload.as_deref())
-        .value(burial.attempts.started.cast_signed())
-        .value(burial.attempts.finished.cast_signed())
-        .value(store.now())
-        .fetch_often(store)
+    let failed = |error| classify(error, "could not put a message among the dead letters");
+    let mut tx = claim::begin(store).await?;
+    let buried = sqlx::query_scalar(include_str!("sql/bury.sql"))
+        .persistent(false)
+        .bind(burial.consumer.get())
+        .bind(Uuid::from(burial.key))
+        .bind(burial.window.as_secs().cast_signed())
+        .bind(lock_id(burial.consumer, burial.key))
+        .bind(text(&burial.reason))
+        .bind(burial.payload)
+        .bind(burial.attempts.started.cast_signed())
+        .bind(burial.attempts.finished.cast_signed())
+        .bind(store.now())
+        .fetch_one(tx.connection_mut())
         .await
-        .and_then(|row| row.try_get(0))
-        .map_err(|error| classify(error, "could not put a message among the dead letters"))
+        .map_err(failed)?;
+    tx.commit().await?;
+    Ok(buried)
 }
 
 async fn buried(

@@ -10,7 +10,8 @@ use super::{
     PgStore,
     claim::acquire,
     error::{
-        DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, PREPARED_EXISTS, SERIALIZATION_FAILURE,
+        DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, NOT_ALONE, PREPARED_EXISTS,
+        SERIALIZATION_FAILURE,
     },
 };
 use crate::{error::StoreError, inbox::store::sql_tx::Held, key::InboxKey};
@@ -93,8 +94,19 @@ impl Statement {
                 Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => text = self.preparation(),
                 Some(PREPARED_EXISTS) if tries < MAX_TRIES => text = self.execution(),
                 Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => text = self.plain(),
+                // Whoever had the session before left a transaction in it: a host whose own `begin`
+                // was dropped (launchbadge/sqlx#4385).
+                Some(NOT_ALONE | IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
+                    connection.close_on_drop();
+                    connection = store.pool.acquire().await?;
+                }
                 _ if lost_a_race(&error) && tries < MAX_TRIES => {}
-                _ => return Err(error),
+                _ => {
+                    if matches!(code(&error).as_deref(), Some(NOT_ALONE | IN_FAILED_TRANSACTION)) {
+                        connection.close_on_drop();
+                    }
+                    return Err(error);
+                }
             }
         }
     }

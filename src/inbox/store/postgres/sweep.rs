@@ -151,7 +151,7 @@ fn failed(error: sqlx::Error) -> StoreError {
     classify(error, "could not sweep expired claims")
 }
 
-fn seconds(length: Duration) -> i32 {
+pub(super) fn seconds(length: Duration) -> i32 {
     i32::try_from(length.as_secs()).unwrap_or(i32::MAX)
 }
 

@@ -3,28 +3,27 @@ use std::collections::HashSet;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{
-    SqliteStore,
+    Now, SqliteStore,
     batch::{concat, holders, parse},
     claim::{Holder, holder, take},
     error::classify,
-    tx,
+    sweep::seconds,
+    tx::{self, SqliteTx},
 };
 use crate::{
     error::StoreError,
     hook::BoxFuture,
-    inbox::store::{Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore},
+    inbox::store::{
+        Attempt, Attempts, Begun, Burial, Buried, ConsumerId, Failure, OpenTx, PoisonStore,
+    },
     key::InboxKey,
 };
 
 #[deny(clippy::missing_trait_methods)]
 impl PoisonStore for SqliteStore {
-    fn begin_attempt(
-        &self,
-        consumer: ConsumerId,
-        key: InboxKey,
-    ) -> BoxFuture<'static, Result<Begun, StoreError>> {
+    fn begin_attempt(&self, attempt: Attempt) -> BoxFuture<'static, Result<Begun, StoreError>> {
         let store = self.clone();
-        Box::pin(async move { begin_attempt(&store, consumer, key).await })
+        Box::pin(async move { begin_attempt(&store, attempt).await })
     }
 
     fn withdraw_attempt(
@@ -93,16 +92,20 @@ impl PoisonStore for SqliteStore {
     }
 }
 
-async fn begin_attempt(
-    store: &SqliteStore,
-    consumer: ConsumerId,
-    key: InboxKey,
-) -> Result<Begun, StoreError> {
+async fn begin_attempt(store: &SqliteStore, attempt: Attempt) -> Result<Begun, StoreError> {
+    let Attempt { consumer, key, limit, presumed_dead_after } = attempt;
     let mut tx = tx::begin(store).await?;
     let now = store.now();
-    match holder(tx.connection_mut(), consumer, key, now).await.map_err(failed)? {
-        Holder::Claim(_) => Box::new(tx).rollback().await.map(|()| Begun::Handled),
-        Holder::Lease => Box::new(tx).rollback().await.map(|()| Begun::InFlight),
+    let holder = holder(tx.connection_mut(), consumer, key, now).await.map_err(failed)?;
+    let moment_ago = now.floor() - seconds(presumed_dead_after);
+    let begun = match holder {
+        Holder::Claim(earlier) => Begun::Handled(earlier),
+        Holder::Lease => Begun::InFlight,
+        Holder::Nobody
+            if may_still_come(&mut tx, consumer, key, limit, moment_ago, now).await? =>
+        {
+            Begun::InFlight
+        }
         Holder::Nobody => {
             let (started, finished) = sqlx::query_as(include_str!("sql/begin_attempt.sql"))
                 .bind(consumer.get())
@@ -112,9 +115,31 @@ async fn begin_attempt(
                 .await
                 .map_err(failed)?;
             Box::new(tx).commit().await?;
-            Ok(Begun::Counted(Attempts::new(started, finished)))
+            return Ok(Begun::Counted(Attempts::new(started, finished)));
         }
-    }
+    };
+    Box::new(tx).rollback().await.map(|()| begun)
+}
+
+/// Whether there were as many starts as the limit, and whoever was the last may be on the way to the
+/// claim.
+async fn may_still_come(
+    tx: &mut SqliteTx,
+    consumer: ConsumerId,
+    key: InboxKey,
+    limit: u32,
+    moment_ago: i64,
+    now: Now,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(include_str!("sql/may_still_come.sql"))
+        .bind(consumer.get())
+        .bind(key.as_bytes().as_slice())
+        .bind(limit)
+        .bind(moment_ago)
+        .bind(now.floor())
+        .fetch_one(tx.connection_mut())
+        .await
+        .map_err(failed)
 }
 
 async fn withdraw_attempt(
@@ -217,13 +242,16 @@ async fn end_together(
     consumer: ConsumerId,
     keys: &[InboxKey],
 ) -> Result<(), StoreError> {
-    sqlx::query(include_str!("sql/end_together.sql"))
-        .bind(consumer.get())
-        .bind(concat(keys))
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(failed)
+    for statement in [include_str!("sql/forget_letters.sql"), include_str!("sql/end_together.sql")]
+    {
+        sqlx::query(statement)
+            .bind(consumer.get())
+            .bind(concat(keys))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn bury(store: &SqliteStore, burial: Burial) -> Result<bool, StoreError> {

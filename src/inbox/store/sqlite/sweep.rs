@@ -113,7 +113,7 @@ fn failed(error: sqlx::Error) -> StoreError {
     classify(error, "could not sweep expired claims")
 }
 
-fn seconds(length: Duration) -> i64 {
+pub(super) fn seconds(length: Duration) -> i64 {
     i64::try_from(length.as_secs()).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
 }
 

@@ -238,7 +238,8 @@ pub(super) fn seen(row: &PgRow, window: i64) -> Result<Seen, sqlx::Error> {
 fn beside(row: &PgRow, explanation: &mut Explanation) -> Result<(), sqlx::Error> {
     let leases: Option<i32> = row.try_get(5)?;
     explanation.leases = leases.map_or(0, i32::cast_unsigned);
-    if let Some(started) = row.try_get::<Option<i32>, _>(9)? {
+    // What is only marked is part of a batch that is under way, or was.
+    if let Some(started) = row.try_get::<Option<i32>, _>(9)?.filter(|started| *started > 0) {
         let finished: i32 = row.try_get(10)?;
         let attempts = Attempts::new(started.cast_unsigned(), finished.cast_unsigned());
         let (first_at, last_at) = (moment(row.try_get(11)?), moment(row.try_get(12)?));

@@ -1,2 +1,2 @@
-select state, started, finished
-from tower_inbox.begin_attempt($1, $2, $3, $4)
+select state, started, finished, age_s
+from tower_inbox.begin_attempt($1, $2, $3, $4, $5, $6)

@@ -1,2 +1,3 @@
-select state, token, attempt
-from tower_inbox.lease($1, $2, $3, $4, $5, $6)
+select l.state, l.token, l.attempt
+from tower_inbox.alone()
+cross join tower_inbox.lease($1, $2, $3, $4, $5, $6) l

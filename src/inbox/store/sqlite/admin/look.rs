@@ -237,7 +237,8 @@ pub(super) fn seen(row: &SqliteRow, window: i64, now: Now) -> Result<Seen, sqlx:
 /// What is known beside the claim.
 fn beside(row: &SqliteRow, explanation: &mut Explanation) -> Result<(), sqlx::Error> {
     explanation.leases = row.try_get::<Option<u32>, _>(4)?.unwrap_or(0);
-    if let Some(started) = row.try_get(8)? {
+    // What is only marked is part of a batch that is under way, or was.
+    if let Some(started) = row.try_get::<Option<u32>, _>(8)?.filter(|started| *started > 0) {
         let attempts = Attempts::new(started, row.try_get(9)?);
         let (first_at, last_at) = (moment(row.try_get(10)?), moment(row.try_get(11)?));
         explanation.attempts =

@@ -31,6 +31,8 @@ failing as (
     select a.key, null as expires_at, 'failing' as state, a.started as attempts
     from tower_inbox_attempt a
     where a.consumer = ?1
+      -- What is only marked is part of a batch that is under way.
+      and a.started > 0
       and a.key > ?2
       and (?3 is null or ?3 = 'failing')
       and not exists (
