@@ -5,7 +5,7 @@ use crate::{
     inbox::store::sql_error,
 };
 
-/// SQLSTATEs of `tower_inbox.contend`.
+/// SQLSTATEs of `tower_inbox.make_room`.
 pub(super) const DUPLICATE: &str = "TI001";
 pub(super) const IN_FLIGHT: &str = "TI002";
 
@@ -19,6 +19,7 @@ pub(super) const NOT_ALONE: &str = "TI005";
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
 pub(super) const SERIALIZATION_FAILURE: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
 pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
