@@ -34,6 +34,12 @@ impl PgSchema {
             up: include_str!("../../migrations/postgres/0003_batch.up.sql"),
             down: include_str!("../../migrations/postgres/0003_batch.down.sql"),
         },
+        Step {
+            version: 4,
+            description: "buckets",
+            up: include_str!("../../migrations/postgres/0004_buckets.up.sql"),
+            down: include_str!("../../migrations/postgres/0004_buckets.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

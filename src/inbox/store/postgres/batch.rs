@@ -23,7 +23,7 @@ impl BatchStore for PgStore {
         claim: BatchClaim,
     ) -> BoxFuture<'static, Result<BatchClaimed<PgConnection>, StoreError>> {
         let store = self.clone();
-        Box::pin(async move { claim_batch(&store, claim).await })
+        Box::pin(async move { claim_batch(&store, &CLAIM, claim, &[]).await })
     }
 
     fn handled(
@@ -42,9 +42,13 @@ impl BatchStore for PgStore {
 /// open when that fails. sqlx drops the rows of a statement that begins; what is not won comes as an
 /// error, raised after a savepoint if there is something to keep. Going back to the savepoint keeps
 /// it, and lets sqlx know of the transaction.
-async fn claim_batch(
+///
+/// The statement has the values of [`CLAIM`], with others of its own before the clock.
+pub(super) async fn claim_batch(
     store: &PgStore,
+    statement: &Prepared,
     claim: BatchClaim,
+    own: &[String],
 ) -> Result<BatchClaimed<PgConnection>, StoreError> {
     let mut answers = vec![KeyClaimed::Won; claim.keys.len()];
     if claim.keys.is_empty() {
@@ -53,7 +57,8 @@ async fn claim_batch(
     // Everybody takes the locks in one order, or two batches could wait for each other.
     let mut sorted: Vec<(usize, InboxKey)> = claim.keys.iter().copied().enumerate().collect();
     sorted.sort_unstable_by_key(|(_, key)| *key);
-    let begun = CLAIM.execute_and(BEGIN, store, &values(store, &claim, &sorted)).await?;
+    let values = values(store, &claim, &sorted, own);
+    let begun = statement.execute_and(BEGIN, store, &values).await?;
     let (mut held, error) = match begun {
         Begun::Open(held) => return Ok(BatchClaimed::new(answers, Some(Box::new(PgTx(held))))),
         Begun::Refused(held, error) => (held, error),
@@ -110,7 +115,12 @@ async fn handled(
         .map_err(|error| classify(error, "could not look the batch up"))
 }
 
-fn values(store: &PgStore, claim: &BatchClaim, sorted: &[(usize, InboxKey)]) -> [String; 6] {
+fn values(
+    store: &PgStore,
+    claim: &BatchClaim,
+    sorted: &[(usize, InboxKey)],
+    own: &[String],
+) -> Vec<String> {
     let mut keys = String::with_capacity(sorted.len() * 37 + 4);
     let mut locks = String::with_capacity(sorted.len() * 21 + 4);
     for (place, (_, key)) in sorted.iter().enumerate() {
@@ -121,14 +131,16 @@ fn values(store: &PgStore, claim: &BatchClaim, sorted: &[(usize, InboxKey)]) -> 
     }
     keys.push_str("}'");
     locks.push_str("}'");
-    [
+    let mut values = vec![
         claim.consumer.to_string(),
         keys,
         locks,
         claim.window.as_secs().to_string(),
         i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX).to_string(),
-        store.now().map_or_else(|| "null".to_owned(), |now| now.to_string()),
-    ]
+    ];
+    values.extend_from_slice(own);
+    values.push(store.now().map_or_else(|| "null".to_owned(), |now| now.to_string()));
+    values
 }
 
 /// The places of duplicates and of messages in flight, as `contend_batch` gives word of them:

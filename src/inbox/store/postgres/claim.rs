@@ -85,7 +85,7 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
 }
 
 /// The age that `tower_inbox.contend` reports with a duplicate.
-fn earlier(error: &sqlx::Error) -> Earlier {
+pub(super) fn earlier(error: &sqlx::Error) -> Earlier {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
     let detail = error.and_then(PgDatabaseError::detail);
     match detail.and_then(|age| age.parse::<u64>().ok()) {

@@ -135,6 +135,12 @@ pub(super) struct Value {
     kind: &'static str,
 }
 
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self { sql: yes.to_string(), kind: "boolean" }
+    }
+}
+
 impl From<i16> for Value {
     fn from(number: i16) -> Self {
         Self { sql: number.to_string(), kind: "int2" }
@@ -144,6 +150,12 @@ impl From<i16> for Value {
 impl From<i32> for Value {
     fn from(number: i32) -> Self {
         Self { sql: number.to_string(), kind: "int4" }
+    }
+}
+
+impl From<Option<i32>> for Value {
+    fn from(number: Option<i32>) -> Self {
+        Self { sql: number.map_or("null".into(), |number| number.to_string()), kind: "int4" }
     }
 }
 
