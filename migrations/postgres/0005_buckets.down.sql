@@ -15,6 +15,7 @@ drop function tower_inbox.bucket_wait(int2, uuid, int8, int4, float8);
 drop function tower_inbox.bucket_overtake(int2, uuid[], int4);
 drop function tower_inbox.bucket_refuse(int2, uuid, int4, float8);
 drop function tower_inbox.bucket_ends(int2, uuid, float8);
+drop function tower_inbox.bucket_claimed(int2, uuid, float8);
 drop function tower_inbox.bucket_is_lease(int2, uuid, int4);
 drop function tower_inbox.bucket_age(int2, int4, float8);
 drop function tower_inbox.bucket_level();

@@ -255,7 +255,25 @@ as $$
     )
 $$;
 
--- When the claim of a message ends that has not expired, for those who do not hold its lock.
+-- When the committed claim of a message ends, for those who do not hold its lock. A lease is none. One
+-- statement: a lease that is extended or released between two would look like a claim. It looks into
+-- all tables, whatever their places, because it comes after a claim that found the lock taken.
+create function tower_inbox.bucket_claimed(
+    consumer_id int2, inbox_key uuid, now_s float8
+) returns int4
+language sql stable
+as $$
+    select b.expires_at
+    from tower_inbox.bucket b
+    where b.consumer = consumer_id and b.key = inbox_key and b.expires_at > floor(now_s)
+      and not exists (
+          select from tower_inbox.lease l
+          where l.consumer = b.consumer and l.key = b.key and l.lease_until = b.expires_at
+      )
+    limit 1
+$$;
+
+-- When the claim or the lease of a message ends that has not expired, for those who hold its lock.
 create function tower_inbox.bucket_ends(consumer_id int2, inbox_key uuid, now_s float8) returns int4
 language plpgsql
 as $$
@@ -310,12 +328,13 @@ set lock_timeout = 0
 as $$
 declare
     now_s float8 := tower_inbox.now_s(at);
-    ends int4 := tower_inbox.bucket_ends(consumer_id, inbox_key, now_s);
+    ends int4 := tower_inbox.bucket_claimed(consumer_id, inbox_key, now_s);
 begin
     -- A committed claim is seen without the lock: else the duplicates of one message would queue for
     -- it, and be told of each other as in flight. A miss says nothing.
-    if ends is not null and not tower_inbox.bucket_is_lease(consumer_id, inbox_key, ends) then
-        return tower_inbox.bucket_refuse(consumer_id, inbox_key, ends, now_s);
+    if ends is not null then
+        raise exception using errcode = 'TI001', message = 'tower-inbox: duplicate',
+            detail = coalesce(tower_inbox.bucket_age(consumer_id, ends, now_s)::text, '');
     end if;
     if wait_ms > 0 then
         perform set_config('lock_timeout', wait_ms::text, true);
@@ -341,10 +360,15 @@ begin
     if tower_inbox.holder(consumer_id, inbox_key, now_s) is not null then
         return null;
     end if;
-    insert into tower_inbox.inbox (key, expires_at, consumer)
+    insert into tower_inbox.inbox as i (key, expires_at, consumer)
     values (inbox_key, until_s, consumer_id)
     on conflict (consumer, key) do update
-    set expires_at = excluded.expires_at;
+    set expires_at = excluded.expires_at
+    -- A lease there may have been completed meanwhile: that takes no advisory lock.
+    where i.expires_at <= floor(now_s);
+    if not found then
+        return null;
+    end if;
     return until_s;
 end $$;
 
@@ -382,11 +406,12 @@ begin
     if beside_flat
         and tower_inbox.bucket_take_flat(consumer_id, inbox_key, ends, now_s) is null
     then
-        if tower_inbox.holder(consumer_id, inbox_key, now_s) = 'lease' then
-            raise exception using errcode = 'TI002', message = 'tower-inbox: in flight';
+        if tower_inbox.holder(consumer_id, inbox_key, now_s) = 'claim' then
+            raise exception using errcode = 'TI001', message = 'tower-inbox: duplicate',
+                detail = coalesce(tower_inbox.age_s(consumer_id, inbox_key, now_s)::text, '');
         end if;
-        raise exception using errcode = 'TI001', message = 'tower-inbox: duplicate',
-            detail = coalesce(tower_inbox.age_s(consumer_id, inbox_key, now_s)::text, '');
+        -- A lease, or what was one a moment ago.
+        raise exception using errcode = 'TI002', message = 'tower-inbox: in flight';
     end if;
     done := tower_inbox.bucket_put(consumer_id, inbox_key, ends, froms, untils);
     return 1;
@@ -404,10 +429,10 @@ as $$
 #variable_conflict use_column
 declare
     now_s float8 := tower_inbox.now_s(at);
-    ends int4 := tower_inbox.bucket_ends(consumer_id, inbox_key, now_s);
+    ends int4 := tower_inbox.bucket_claimed(consumer_id, inbox_key, now_s);
     allowed boolean := tower_inbox.bucket_level();
 begin
-    if ends is not null and not tower_inbox.bucket_is_lease(consumer_id, inbox_key, ends) then
+    if ends is not null then
         return query select 1, tower_inbox.bucket_age(consumer_id, ends, now_s), 0;
         return;
     end if;
@@ -563,14 +588,10 @@ begin
 
         -- Committed claims are seen without their locks.
         now_s := tower_inbox.now_s(at);
-        select r.until_s into untils from tower_inbox.ring r;
-        select coalesce(array_agg(f.place), '{}')
+        select coalesce(array_agg(p.place), '{}')
         into found_claims
-        from tower_inbox.bucket_look_many(
-            consumer_id, keys, rest, untils, floor(now_s)::int4
-        ) f
-        where f.ends > floor(now_s)
-          and not tower_inbox.bucket_is_lease(consumer_id, keys[f.place], f.ends);
+        from unnest(rest) as p(place)
+        where tower_inbox.bucket_claimed(consumer_id, keys[p.place], now_s) is not null;
         duplicates := duplicates || found_claims;
         rest := array(select unnest(rest) except select unnest(found_claims) order by 1);
         exit when cardinality(rest) = 0;
@@ -630,11 +651,23 @@ begin
         from tower_inbox.holders(consumer_id, keys, mine, now_s) h;
         duplicates := duplicates || found_claims;
         in_flight := in_flight || found_leases;
-        insert into tower_inbox.inbox (key, expires_at, consumer)
-        select keys[p.place], ends, consumer_id
+        with put as (
+            insert into tower_inbox.inbox as i (key, expires_at, consumer)
+            select keys[p.place], ends, consumer_id
+            from unnest(mine) as p(place)
+            on conflict (consumer, key) do update
+            set expires_at = excluded.expires_at
+            -- A lease there may have been completed meanwhile: that takes no advisory lock.
+            where i.expires_at <= floor(now_s)
+            returning i.key
+        )
+        select
+            coalesce(array_agg(p.place order by p.place) filter (where put.key is not null), '{}'),
+            coalesce(array_agg(p.place) filter (where put.key is null), '{}')
+        into mine, found_leases
         from unnest(mine) as p(place)
-        on conflict (consumer, key) do update
-        set expires_at = excluded.expires_at;
+        left join put on put.key = keys[p.place];
+        in_flight := in_flight || found_leases;
     end if;
 
     if cardinality(mine) = 0 then
@@ -667,44 +700,53 @@ language plpgsql
 as $$
 declare
     now_s float8 := tower_inbox.now_s(at);
-    untils int4[];
-    places int4[] := array(select generate_series(1, cardinality(keys)));
 begin
-    select r.until_s into untils from tower_inbox.ring r;
     return array(
-        select coalesce(
-            bool_or(
-                f.ends > floor(now_s)
-                and not tower_inbox.bucket_is_lease(consumer_id, keys[p.place], f.ends)
-            ),
-            false
-        )
-        from unnest(places) as p(place)
-        left join tower_inbox.bucket_look_many(
-            consumer_id, keys, places, untils, floor(now_s)::int4
-        ) f on f.place = p.place
-        group by p.place
-        order by p.place
+        select tower_inbox.bucket_claimed(consumer_id, k.key, now_s) is not null
+        from unnest(keys) with ordinality as k(key, place)
+        order by k.place
     );
 end $$;
 
 -- Moves a consumer to another store, or says why not: 0 it is there; a number of seconds to wait,
--- because claims that are only in the flat table may not have expired; -1 because the flat table has
--- claims; -2 because the claims are in buckets, where the flat store does not look.
+-- because claims that are only in the flat table have not expired; -1 because the flat table has claims;
+-- -2 because claims are only in buckets, where the flat store does not look.
+--
+-- Decided by the claims themselves: windows change, and a store that was left may have gone on.
 create function tower_inbox.bucket_enter(consumer_id int2, wanted text, at float8) returns int4
 language plpgsql
 as $$
 declare
     moment int4 := floor(tower_inbox.now_s(at));
+    wait_s int4;
     c tower_inbox.consumer;
 begin
     select * into c from tower_inbox.consumer where id = consumer_id for update;
     if c.store = wanted then
         return 0;
-    elsif wanted = 'flat' and c.store = 'buckets' then
+    elsif wanted = 'flat' and (
+        c.store = 'buckets'
+        or exists (
+            select from tower_inbox.bucket b
+            where b.consumer = consumer_id and b.expires_at > moment
+              and not exists (
+                  select from tower_inbox.inbox i
+                  where i.consumer = b.consumer and i.key = b.key and i.expires_at > moment
+              )
+        )
+    ) then
         return -2;
-    elsif wanted = 'buckets' and c.store = 'both' and moment <= c.store_since + c.window_s then
-        return c.store_since + c.window_s + 1 - moment;
+    elsif wanted = 'buckets' and c.store = 'both' then
+        select max(i.expires_at) - moment into wait_s
+        from tower_inbox.inbox i
+        where i.consumer = consumer_id and i.expires_at > moment
+          and not exists (
+              select from tower_inbox.bucket b
+              where b.consumer = i.consumer and b.key = i.key and b.expires_at > moment
+          );
+        if wait_s is not null then
+            return wait_s;
+        end if;
     elsif wanted = 'buckets' and c.store = 'flat' and exists (
         select from tower_inbox.inbox i
         where i.consumer = consumer_id and i.expires_at > moment

@@ -380,8 +380,12 @@ where
             Err(Failed::Unknown(error)) => {
                 self.settle_all(won, || error.clone().into()).await;
             }
+            // Somebody still has the transaction, and with it the connection that counting may need.
             Err(Failed::NotReturned) => {
-                self.settle_all(won, || TransactionNotReturned::new().into()).await;
+                for item in won {
+                    let error = TransactionNotReturned::new().into();
+                    self.settle(item, true, Err(error)).await;
+                }
             }
             // It is one message: of more, each was tried by itself.
             Err(Failed::RolledBack { error, succeeded }) => {
