@@ -25,7 +25,7 @@ struct OrderPlaced {
 
 fn main() {
     let args = Args::parse();
-    print_machine("key", &args, &[]);
+    print_machine("cargo bench --features postgres --bench key", &args, &[]);
 
     let orders: Vec<OrderPlaced> = (0..ORDERS).map(order).collect();
     for order in &orders {

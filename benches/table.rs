@@ -37,7 +37,11 @@ async fn main() -> Result<(), BoxError> {
         let store = store(&server, "version").await?;
         sqlx::query_scalar::<_, String>("show server_version").fetch_one(store.pool()).await?
     };
-    print_machine("table", &args, &[("PostgreSQL", version)]);
+    print_machine(
+        "cargo bench --features postgres --bench table",
+        &args,
+        &[("PostgreSQL", version)],
+    );
     if args.wants("bytes") {
         bytes(&args, &server).await?;
     }

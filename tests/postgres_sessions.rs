@@ -35,6 +35,21 @@ async fn a_future_dropped_at_each_await_leaves_a_clean_connection(
 ) {
     let pool = small_pool(options.clone(), 1).await;
     let store = migrated(pool.clone()).await;
+    dropped_at_each_await(&pool, options, store).await;
+}
+
+/// The same while the store keeps the connection from delivery to delivery.
+#[sqlx::test(migrations = false)]
+async fn a_future_dropped_at_each_await_leaves_a_clean_kept_connection(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let pool = small_pool(options.clone(), 1).await;
+    let store = migrated(pool.clone()).await.keep(Duration::from_millis(20));
+    dropped_at_each_await(&pool, options, store).await;
+}
+
+async fn dropped_at_each_await(pool: &PgPool, options: PgConnectOptions, store: PgStore) {
     let mut witness = PgConnection::connect_with(&options).await.unwrap();
     let service =
         layer(store).layer(service_fn(async |mut received: Received<u64, PgConnection>| {
@@ -190,8 +205,7 @@ async fn the_claim_is_prepared_once_and_again_when_it_is_gone(
     let store = migrated(pool.clone()).await;
     let service = layer(store.clone()).layer(service_fn(handler));
     let prepared = || async {
-        let sql =
-            "select count(*) from pg_prepared_statements where name like 'tower_inbox_claim%'";
+        let sql = "select count(*) from pg_prepared_statements where name like 'tower\\_inbox\\_%'";
         sqlx::query_scalar::<_, i64>(sql).persistent(false).fetch_one(&pool).await.unwrap()
     };
     let unprepared = layer(store.prepared(false)).layer(service_fn(handler));
@@ -204,7 +218,7 @@ async fn the_claim_is_prepared_once_and_again_when_it_is_gone(
     sqlx::raw_sql(
         "do $$ declare claim text; begin \
          select name into strict claim from pg_prepared_statements \
-         where name like 'tower_inbox_claim%'; \
+         where name like 'tower\\_inbox\\_%'; \
          execute 'deallocate ' || claim; end $$",
     )
     .execute(&pool)
@@ -213,6 +227,59 @@ async fn the_claim_is_prepared_once_and_again_when_it_is_gone(
     assert_eq!(service.clone().oneshot(5).await.unwrap(), Outcome::Handled(()));
     assert_eq!(service.oneshot(1).await.unwrap(), Outcome::Duplicate);
     assert_eq!(prepared().await, 1);
+}
+
+/// Somebody who commits between a claim's look and its insert makes the insert fail, once.
+#[sqlx::test(migrations = false)]
+async fn a_claim_that_was_too_late_looks_again(pool: PgPool) {
+    let store = migrated(pool.clone()).await;
+    sqlx::raw_sql(
+        "create sequence race;
+        create function lose() returns trigger language plpgsql as $$
+        begin
+            if nextval('race') = 2 then
+                raise exception using errcode = 'unique_violation', message = 'too late';
+            end if;
+            return new;
+        end $$;
+        create trigger lose before insert on tower_inbox.inbox
+        for each row execute function lose()",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let service = layer(store).layer(service_fn(handler));
+    for message in 1..=3 {
+        assert_eq!(service.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
+        assert_eq!(effects(&mut pool.acquire().await.unwrap(), message).await, 1);
+    }
+    let inserts: i64 =
+        sqlx::query_scalar("select last_value from race").fetch_one(&pool).await.unwrap();
+    assert_eq!(inserts, 4);
+}
+
+#[sqlx::test(migrations = false)]
+async fn an_expired_claim_makes_room_together_with_its_lease(pool: PgPool) {
+    let store = migrated(pool.clone()).await;
+    let service = layer(store).layer(service_fn(handler));
+    assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
+    sqlx::raw_sql(
+        "update tower_inbox.inbox set expires_at = 0;
+        insert into tower_inbox.lease (consumer, key, token, attempt, lease_until, owner)
+        select consumer, key, 1, 1, expires_at, 'gone' from tower_inbox.inbox",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(service.clone().oneshot(7).await.unwrap(), Outcome::Handled(()));
+    assert_eq!(service.oneshot(7).await.unwrap(), Outcome::Duplicate);
+    let rows: (i64, i64) = sqlx::query_as(
+        "select (select count(*) from tower_inbox.inbox), (select count(*) from tower_inbox.lease)",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(rows, (1, 0));
 }
 
 #[sqlx::test(migrations = false)]

@@ -61,8 +61,8 @@ pub(crate) async fn measure(
         table.row([
             variant.name().to_owned(),
             format!("{:.0}", median(|sample| sample.messages_per_second)),
-            format!("{:.2}", median(|sample| sample.p50_ms)),
-            format!("{:.2}", median(|sample| sample.p99_ms)),
+            format!("{:.3}", median(|sample| sample.p50_ms)),
+            format!("{:.3}", median(|sample| sample.p99_ms)),
             format!("{:.0}", median(|sample| sample.client_us)),
             format!("{:.0}", median(|sample| sample.server_us)),
             rates.ratio(variant.name(), variants[0].name()).to_string(),

@@ -15,9 +15,14 @@ use crate::{
     support::{Processors, Usage},
 };
 
-/// Handles one message after the other.
+/// Handles one message after the other, or batches.
 pub(crate) trait Worker: Send {
     fn handle(&mut self, order: OrderPlaced) -> BoxFuture<'_, Result<(), BoxError>>;
+
+    /// How many messages one call handles.
+    fn messages(&self) -> usize {
+        1
+    }
 }
 
 /// What a variant did in one round.
@@ -36,6 +41,7 @@ pub(crate) struct Sample {
 /// Lets all workers handle messages as fast as they can, and measures after they have warmed up.
 pub(crate) async fn drive(workers: Vec<Box<dyn Worker>>, slice: Duration) -> Sample {
     let phase = Arc::new(AtomicU8::new(WARM_UP));
+    let at_once = workers.first().map_or(1, |worker| worker.messages());
     let processors = Processors::watch();
     let tasks: Vec<_> = workers
         .into_iter()
@@ -74,7 +80,8 @@ pub(crate) async fn drive(workers: Vec<Box<dyn Worker>>, slice: Duration) -> Sam
     latencies.sort_unstable();
     let Usage { client, server, others } = processors.usage();
     #[allow(clippy::cast_precision_loss)] // some hundred thousands
-    let [messages, all] = [latencies.len() as f64, (warm_up + latencies.len()) as f64];
+    let [messages, all] =
+        [latencies.len(), warm_up + latencies.len()].map(|calls| (calls * at_once) as f64);
     Sample {
         messages_per_second: messages / measured.as_secs_f64(),
         p50_ms: percentile(&latencies, 50),

@@ -3,11 +3,14 @@
 //!
 //! Parts, for `--only`: `local-1`, `local-8`, `local-32` (unix socket), `network-1`, `network-8`
 //! (0.5 ms round trip), `sqlite-1`, `sqlite-32`; `claims-1`, `claims-8`, `commits-1`,
-//! `commits-8` (variants of the statements by hand); or the beginning of a name. Pools have as many
+//! `commits-8` (variants of the statements by hand); `batches-1`, `batches-8`; `duplicates-1`,
+//! `duplicates-8`; or the beginning of a name. Pools have as many
 //! connections as there are workers, and twice as many in `roomy-1`, …, `roomy-network-8`.
 
+mod batches;
 mod cell;
 mod drive;
+mod duplicates;
 mod order;
 mod postgres;
 mod sqlite;
@@ -21,7 +24,7 @@ use tower_inbox::{BoxError, inbox::SqliteStore};
 use tower_inbox_servers::{DelayProxy, PostgresServer};
 
 use cell::{Aim, Variant, measure};
-use postgres::{CLAIMS, COMMITS, NEXT, Pg, WAYS, Way};
+use postgres::{CLAIMS, COMMITS, Pg, WAYS, Way};
 use support::{Args, Goal, filesystem, print_machine};
 
 fn main() -> Result<(), BoxError> {
@@ -36,7 +39,7 @@ async fn run(args: &Args) -> Result<(), BoxError> {
         ("PostgreSQL", server.psql(&server.url("postgres"), "show server_version")?),
         ("SQLite", sqlite_version().await?),
     ];
-    print_machine("inbox", args, &versions);
+    print_machine("cargo bench --features postgres --bench inbox", args, &versions);
     println!("SQLite's files are on {}\n", filesystem(files.path()));
 
     for (part, workers, room, aims) in local() {
@@ -55,15 +58,31 @@ async fn run(args: &Args) -> Result<(), BoxError> {
 
     let proxy = DelayProxy::start((Ipv4Addr::LOCALHOST, server.port()).into(), ONE_WAY)?;
     let faraway = format!("postgres://postgres@127.0.0.1:{}/x", proxy.port());
-    for (part, workers) in [("next-network-1", 1), ("next-network-8", 8)] {
-        if args.wants(part) {
-            let variants = on_postgres(&server, &faraway, part, NEXT, 1).await?;
-            measure(part, args, workers, variants, &[]).await;
-        }
-    }
     for (part, workers, room, aims) in network() {
         if args.wants(part) {
             let variants = on_postgres(&server, &faraway, part, WAYS, room).await?;
+            measure(part, args, workers, variants, &aims).await;
+        }
+    }
+
+    for (part, workers, goal) in [("batches-1", 1, 15.0), ("batches-8", 8, 8.0)] {
+        if args.wants(part) {
+            let variants = in_batches(&server, part).await?;
+            let aims = [
+                aim(batches::LAYER, batches::BARE_SINGLY, Some(Goal::AtLeast(goal))),
+                aim(batches::LAYER, batches::BARE, None),
+            ];
+            measure(part, args, workers, variants, &aims).await;
+        }
+    }
+    for (part, workers) in [("duplicates-1", 1), ("duplicates-8", 8)] {
+        if args.wants(part) {
+            let variants = of_duplicates(&server, part).await?;
+            let aims = [
+                aim(duplicates::READ_FIRST, duplicates::NAIVE, Some(Goal::AtLeast(2.5))),
+                aim(duplicates::READ_FIRST_BATCHED, duplicates::NAIVE, Some(Goal::AtLeast(20.0))),
+                aim(duplicates::REMEMBER, duplicates::NAIVE, None),
+            ];
             measure(part, args, workers, variants, &aims).await;
         }
     }
@@ -94,6 +113,8 @@ fn local() -> Vec<Part> {
             let mut aims = vec![
                 aim(postgres::INBOX, postgres::BARE, Some(Goal::AtLeast(pool))),
                 aim(postgres::INBOX, postgres::BARE_HELD, Some(Goal::AtLeast(held))),
+                aim(postgres::INBOX_KEEPING, postgres::BARE, Some(Goal::AtLeast(pool))),
+                aim(postgres::INBOX_KEEPING, postgres::BARE_HELD, Some(Goal::AtLeast(held))),
                 aim(postgres::INBOX_UNPREPARED, postgres::BARE, None),
             ];
             aims.extend(layer_aims());
@@ -115,6 +136,8 @@ fn network() -> Vec<Part> {
             let mut aims = vec![
                 aim(postgres::INBOX, postgres::BARE, Some(Goal::AtLeast(pool))),
                 aim(postgres::INBOX, postgres::BARE_DEFAULT, Some(Goal::AtLeast(1.1))),
+                aim(postgres::INBOX_KEEPING, postgres::BARE, Some(Goal::AtLeast(pool))),
+                aim(postgres::INBOX_KEEPING, postgres::BARE_DEFAULT, Some(Goal::AtLeast(1.1))),
                 aim(postgres::INBOX, postgres::BARE_HELD, None),
                 aim(postgres::INBOX_UNPREPARED, postgres::BARE, None),
             ];
@@ -130,15 +153,12 @@ fn layer_aims() -> [Aim; 2] {
 }
 
 /// The choices behind the layer, by hand.
-fn design() -> [(&'static str, usize, &'static [Way]); 7] {
+fn design() -> [(&'static str, usize, &'static [Way]); 4] {
     [
         ("claims-1", 1, CLAIMS),
         ("claims-8", 8, CLAIMS),
         ("commits-1", 1, COMMITS),
         ("commits-8", 8, COMMITS),
-        ("next-1", 1, NEXT),
-        ("next-8", 8, NEXT),
-        ("next-32", 32, NEXT),
     ]
 }
 
@@ -168,6 +188,36 @@ async fn on_postgres(
         let name = format!("{}_{index}", database(part));
         server.create_database(&name)?;
         variants.push(Box::new(Pg::new(way, options.clone().database(&name), room).await?));
+    }
+    Ok(variants)
+}
+
+async fn in_batches(
+    server: &PostgresServer,
+    part: &str,
+) -> Result<Vec<Box<dyn Variant>>, BoxError> {
+    let options = PgConnectOptions::from_str(&server.socket_url("x"))?;
+    let mut variants: Vec<Box<dyn Variant>> = Vec::new();
+    for (index, way) in batches::WAYS.into_iter().enumerate() {
+        let name = format!("{}_{index}", database(part));
+        server.create_database(&name)?;
+        let options = options.clone().database(&name);
+        variants.push(Box::new(batches::Batches::new(way, options).await?));
+    }
+    Ok(variants)
+}
+
+async fn of_duplicates(
+    server: &PostgresServer,
+    part: &str,
+) -> Result<Vec<Box<dyn Variant>>, BoxError> {
+    let options = PgConnectOptions::from_str(&server.socket_url("x"))?;
+    let mut variants: Vec<Box<dyn Variant>> = Vec::new();
+    for (index, way) in duplicates::WAYS.into_iter().enumerate() {
+        let name = format!("{}_{index}", database(part));
+        server.create_database(&name)?;
+        let options = options.clone().database(&name);
+        variants.push(Box::new(duplicates::Duplicates::new(way, options).await?));
     }
     Ok(variants)
 }

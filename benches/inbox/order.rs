@@ -17,7 +17,11 @@ pub(crate) struct OrderPlaced {
 impl OrderPlaced {
     pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::numbered(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The same one for the same number.
+    pub(crate) fn numbered(number: u64) -> Self {
         Self {
             order_id: number.cast_signed(),
             email: format!("customer{:03}@example.com", number % 1000),

@@ -1,6 +1,7 @@
+use std::time::Duration;
+
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction,
-    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tower::{ServiceBuilder, service_fn};
@@ -40,17 +41,15 @@ enum Path {
     /// One statement more, by hand.
     Naive,
     /// The layer.
-    Layer { prepared: bool },
+    Layer { prepared: bool, keep: Duration },
     /// A claim in the statement that begins.
     ByHand(ByHand),
-    /// The same, on a connection of the pool that the worker keeps.
-    Kept(ByHand),
 }
 
 #[derive(Clone, Copy)]
 struct ByHand {
     /// Runs once in each new session.
-    prepare: &'static str,
+    prepare: fn() -> String,
     begin: fn(InboxKey) -> String,
     commit: Commit,
 }
@@ -68,6 +67,7 @@ pub(crate) const BARE_HELD: &str = "bare, held connection";
 pub(crate) const BARE_DEFAULT: &str = "bare, sqlx's default pool";
 pub(crate) const NAIVE: &str = "naive inbox";
 pub(crate) const INBOX: &str = "Inbox";
+pub(crate) const INBOX_KEEPING: &str = "Inbox, keep(50 ms)";
 pub(crate) const INBOX_UNPREPARED: &str = "Inbox, prepared(false)";
 pub(crate) const BY_HAND: &str = "its statements, by hand";
 
@@ -77,19 +77,26 @@ pub(crate) const WAYS: &[Way] = &[
     Way { name: BARE_HELD, default_pool: false, path: Path::Held },
     Way { name: BARE_DEFAULT, default_pool: true, path: Path::Bare },
     Way { name: NAIVE, default_pool: false, path: Path::Naive },
-    Way { name: INBOX, default_pool: false, path: Path::Layer { prepared: true } },
-    Way { name: INBOX_UNPREPARED, default_pool: false, path: Path::Layer { prepared: false } },
-    by_hand(BY_HAND, OUR_CLAIM, our_claim, OUR_COMMIT),
+    layer(INBOX, true, Duration::ZERO),
+    layer(INBOX_KEEPING, true, Duration::from_millis(50)),
+    layer(INBOX_UNPREPARED, false, Duration::ZERO),
+    by_hand(BY_HAND, our_prepare, our_claim, OUR_COMMIT),
 ];
 
 /// Ways to claim, all with a plain commit.
 pub(crate) const CLAIMS: &[Way] = &[
     Way { name: BARE, default_pool: false, path: Path::Bare },
     Way { name: NAIVE, default_pool: false, path: Path::Naive },
-    by_hand("execute claim;begin", OUR_CLAIM, our_claim, Commit::Plain),
+    by_hand("execute look and insert;begin", our_prepare, our_claim, Commit::Plain),
+    by_hand(
+        "execute insert, did it?;begin",
+        || format!("prepare bench(int2,uuid,int4,int8,int4,float8) as {ASKING_AFTERWARDS}"),
+        |key| format!("execute bench(1,'{key}',86400,{},50,null);begin", lock_id(key)),
+        Commit::Plain,
+    ),
     by_hand(
         "insert;begin",
-        "",
+        String::new,
         |key| {
             format!(
                 "insert into tower_inbox.inbox (key, expires_at, consumer) \
@@ -100,29 +107,35 @@ pub(crate) const CLAIMS: &[Way] = &[
     ),
     by_hand(
         "execute insert;begin",
-        "prepare bench(uuid) as insert into tower_inbox.inbox (key, expires_at, consumer) \
-         values ($1, ceil(date_part('epoch', clock_timestamp()) - 1577750400)::int4, 1)",
+        || {
+            "prepare bench(uuid) as insert into tower_inbox.inbox (key, expires_at, consumer) \
+             values ($1, ceil(date_part('epoch', clock_timestamp()) - 1577750400)::int4, 1)"
+                .to_owned()
+        },
         |key| format!("execute bench('{key}');begin"),
         Commit::Plain,
     ),
     by_hand(
         "execute insert with lock;begin",
-        "prepare bench(uuid, int4, int8) as \
-         insert into tower_inbox.inbox (key, expires_at, consumer) \
-         values ($1, case when pg_try_advisory_xact_lock($3) \
-         then ceil(date_part('epoch', clock_timestamp()) - 1577836800 + $2)::int4 end, 1)",
-        |key| format!("execute bench('{key}',86400,{});begin", lock_id(key)),
+        || {
+            "prepare bench(uuid, int8) as \
+             insert into tower_inbox.inbox (key, expires_at, consumer) \
+             values ($1, case when pg_try_advisory_xact_lock($2) \
+             then ceil(date_part('epoch', clock_timestamp()) - 1577750400)::int4 end, 1)"
+                .to_owned()
+        },
+        |key| format!("execute bench('{key}',{});begin", lock_id(key)),
         Commit::Plain,
     ),
     by_hand(
         "execute insert with lock, take over;begin",
-        TAKING_OVER,
-        |key| format!("execute bench(1,'{key}',86400,{},50,null);begin", lock_id(key)),
+        || TAKING_OVER.to_owned(),
+        |key| format!("execute bench('{key}',{});begin", lock_id(key)),
         Commit::Plain,
     ),
     by_hand(
         "select function;begin",
-        "",
+        String::new,
         |key| format!("select bench_claim(1::int2,'{key}',86400);begin"),
         Commit::Plain,
     ),
@@ -130,45 +143,30 @@ pub(crate) const CLAIMS: &[Way] = &[
 
 /// Ways to commit, all with our claim.
 pub(crate) const COMMITS: &[Way] = &[
-    by_hand("commit", OUR_CLAIM, our_claim, Commit::Plain),
-    by_hand("savepoint s;commit and chain", OUR_CLAIM, our_claim, OUR_COMMIT),
-    by_hand("commit and chain", OUR_CLAIM, our_claim, Commit::Chained("commit and chain")),
+    by_hand("commit", our_prepare, our_claim, Commit::Plain),
+    by_hand("savepoint s;commit and chain", our_prepare, our_claim, OUR_COMMIT),
+    by_hand("commit and chain", our_prepare, our_claim, Commit::Chained("commit and chain")),
     by_hand(
         "select;commit and chain",
-        OUR_CLAIM,
+        our_prepare,
         our_claim,
         Commit::Chained("select;commit and chain"),
     ),
     by_hand(
         "set;commit and chain",
-        OUR_CLAIM,
+        our_prepare,
         our_claim,
         Commit::Chained("set local tower_inbox.x=1;commit and chain"),
     ),
 ];
 
-/// What the layer could become, on its way there.
-pub(crate) const NEXT: &[Way] = &[
-    Way { name: BARE, default_pool: false, path: Path::Bare },
-    Way { name: BARE_HELD, default_pool: false, path: Path::Held },
-    by_hand(BY_HAND, OUR_CLAIM, our_claim, OUR_COMMIT),
-    by_hand("savepoint", OUR_CLAIM, our_claim, SAVEPOINT_COMMIT),
-    by_hand("savepoint, plain insert", LOOKING_FIRST, our_claim, SAVEPOINT_COMMIT),
-    by_hand("savepoint, plainest insert", PLAINEST, our_claim, SAVEPOINT_COMMIT),
-    Way {
-        name: "savepoint, plain insert, kept connection",
-        default_pool: false,
-        path: Path::Kept(ByHand {
-            prepare: LOOKING_FIRST,
-            begin: our_claim,
-            commit: SAVEPOINT_COMMIT,
-        }),
-    },
-];
+const fn layer(name: &'static str, prepared: bool, keep: Duration) -> Way {
+    Way { name, default_pool: false, path: Path::Layer { prepared, keep } }
+}
 
 const fn by_hand(
     name: &'static str,
-    prepare: &'static str,
+    prepare: fn() -> String,
     begin: fn(InboxKey) -> String,
     commit: Commit,
 ) -> Way {
@@ -182,15 +180,11 @@ impl Pg {
         options: PgConnectOptions,
         room: usize,
     ) -> Result<Self, BoxError> {
-        let pg = Self { way, options, room };
-        let pool = pg.pool(1, "").await?;
-        PgStore::new(pool.clone()).schema().up().await?;
-        sqlx::raw_sql(TABLES).execute(&pool).await?;
-        pool.close().await;
-        Ok(pg)
+        make_tables(&options).await?;
+        Ok(Self { way, options, room })
     }
 
-    async fn pool(&self, size: usize, prepare: &'static str) -> Result<PgPool, sqlx::Error> {
+    async fn pool(&self, size: usize, prepare: fn() -> String) -> Result<PgPool, sqlx::Error> {
         let size = u32::try_from(size).expect("a pool is small");
         PgPoolOptions::new()
             .max_connections(size)
@@ -198,7 +192,7 @@ impl Pg {
             .test_before_acquire(self.way.default_pool)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    sqlx::raw_sql(prepare).execute(connection).await?;
+                    sqlx::raw_sql(AssertSqlSafe(prepare())).execute(connection).await?;
                     Ok(())
                 })
             })
@@ -215,8 +209,8 @@ impl Pg {
             return Ok(made);
         }
         let prepare = match self.way.path {
-            Path::ByHand(ByHand { prepare, .. }) | Path::Kept(ByHand { prepare, .. }) => prepare,
-            _ => "",
+            Path::ByHand(ByHand { prepare, .. }) => prepare,
+            _ => String::new,
         };
         let pool = self.pool(workers * self.room, prepare).await?;
         match self.way.path {
@@ -226,14 +220,9 @@ impl Pg {
             Path::ByHand(way) => {
                 made.extend((0..workers).map(|_| boxed(Handmade { pool: pool.clone(), way })));
             }
-            Path::Kept(way) => {
-                for _ in 0..workers {
-                    let connection = pool.acquire().await?;
-                    made.push(boxed(Keeping { connection, way }));
-                }
-            }
-            Path::Layer { prepared } => {
-                let layer = InboxLayer::new("orders", PgStore::new(pool).prepared(prepared));
+            Path::Layer { prepared, keep } => {
+                let store = PgStore::new(pool).prepared(prepared).keep(keep);
+                let layer = InboxLayer::new("orders", store);
                 layer.prepare().await?;
                 let service = ServiceBuilder::new().layer(layer).service(service_fn(place));
                 made.extend((0..workers).map(|_| boxed(Calling(service.clone()))));
@@ -249,15 +238,7 @@ impl Variant for Pg {
     }
 
     fn reset(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let mut connection = PgConnection::connect_with(&self.options).await.expect("connect");
-            sqlx::raw_sql("truncate orders, naive_inbox, tower_inbox.inbox;")
-                .execute(&mut connection)
-                .await
-                .expect("truncate");
-            sqlx::raw_sql("checkpoint").execute(&mut connection).await.expect("checkpoint");
-            connection.close().await.expect("close");
-        })
+        Box::pin(async move { empty_tables(&self.options).await.expect("empty tables") })
     }
 
     fn workers(&self, workers: usize) -> BoxFuture<'_, Vec<Box<dyn Worker>>> {
@@ -265,12 +246,33 @@ impl Variant for Pg {
     }
 }
 
-fn boxed(worker: impl Worker + 'static) -> Box<dyn Worker> {
+/// Makes the tables of every variant.
+pub(crate) async fn make_tables(options: &PgConnectOptions) -> Result<(), BoxError> {
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    PgStore::new(pool.clone()).schema().up().await?;
+    sqlx::raw_sql(TABLES).execute(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+pub(crate) async fn empty_tables(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    sqlx::raw_sql("truncate orders, naive_inbox, tower_inbox.inbox")
+        .execute(&mut connection)
+        .await?;
+    sqlx::raw_sql("checkpoint").execute(&mut connection).await?;
+    connection.close().await
+}
+
+pub(crate) fn boxed(worker: impl Worker + 'static) -> Box<dyn Worker> {
     Box::new(worker)
 }
 
 /// The handler, the same for all variants.
-async fn insert(connection: &mut PgConnection, order: &OrderPlaced) -> Result<(), sqlx::Error> {
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    order: &OrderPlaced,
+) -> Result<(), sqlx::Error> {
     sqlx::query("insert into orders (order_id, email, cents) values ($1, $2, $3)")
         .bind(order.order_id)
         .bind(&order.email)
@@ -281,7 +283,9 @@ async fn insert(connection: &mut PgConnection, order: &OrderPlaced) -> Result<()
 }
 
 /// The handler behind the layer.
-async fn place(received: Received<OrderPlaced, PgConnection>) -> Result<(), sqlx::Error> {
+pub(crate) async fn place(
+    received: Received<OrderPlaced, PgConnection>,
+) -> Result<(), sqlx::Error> {
     let (order, mut tx) = received.into_parts();
     insert(&mut tx, &order).await
 }
@@ -298,7 +302,7 @@ impl Worker for Bare {
     }
 }
 
-struct Held(PgConnection);
+pub(crate) struct Held(pub(crate) PgConnection);
 
 impl Worker for Held {
     fn handle(&mut self, order: OrderPlaced) -> BoxFuture<'_, Result<(), BoxError>> {
@@ -348,20 +352,6 @@ impl Worker for Handmade {
     }
 }
 
-struct Keeping {
-    connection: PoolConnection<Postgres>,
-    way: ByHand,
-}
-
-impl Worker for Keeping {
-    fn handle(&mut self, order: OrderPlaced) -> BoxFuture<'_, Result<(), BoxError>> {
-        Box::pin(async move {
-            let begin = AssertSqlSafe((self.way.begin)(order.key()));
-            self.way.finish(self.connection.begin_with(begin).await?, &order).await
-        })
-    }
-}
-
 impl ByHand {
     async fn finish(
         self,
@@ -379,8 +369,17 @@ impl ByHand {
     }
 }
 
+fn our_prepare() -> String {
+    let claim = OUR_CLAIM
+        .replace("$3", "1::int2")
+        .replace("$4", "86400")
+        .replace("$5", "50")
+        .replace("$6", "null::float8");
+    format!("prepare bench(uuid,int8) as {claim}")
+}
+
 fn our_claim(key: InboxKey) -> String {
-    format!("execute bench(1,'{key}',86400,{},50,null);begin", lock_id(key))
+    format!("execute bench('{key}',{});begin", lock_id(key))
 }
 
 fn lock_id(key: InboxKey) -> i64 {
@@ -388,58 +387,41 @@ fn lock_id(key: InboxKey) -> i64 {
     i64::from_be_bytes(high.try_into().expect("half of the key"))
 }
 
-const OUR_CLAIM: &str = concat!(
-    "prepare bench(int2,uuid,int4,int8,int4,float8) as ",
-    include_str!("../../src/inbox/store/postgres/sql/claim.sql")
-);
+const OUR_CLAIM: &str = include_str!("../../src/inbox/store/postgres/sql/claim.sql");
 const OUR_COMMIT: Commit = Commit::Chained("savepoint s;commit and chain");
-const SAVEPOINT_COMMIT: Commit = Commit::Chained("savepoint s;commit and chain");
 
-/// An insert without `on conflict`. It looks whether a row is in the way and calls a function only
-/// then; the function raises, or removes an expired row. Who is faster between the look and the
-/// insert makes it fail, and it has to be run again.
-const LOOKING_FIRST: &str = "
-prepare bench(int2,uuid,int4,int8,int4,float8) as
-insert into tower_inbox.inbox (key, expires_at, consumer)
-values (
-    $2,
-    case
-        when pg_try_advisory_xact_lock($4)
-            and not exists (select from tower_inbox.inbox where consumer = $1 and key = $2)
-        then ceil(coalesce($6, date_part('epoch', clock_timestamp()) - 1577836800) + $3)::int4
-        else bench_contend($1, $2, $3, $4, $5, $6)
-    end,
-    $1
-)";
-
-/// The same without the look: whatever is in the way makes it fail, and a second statement has to
-/// find out what it was. Each duplicate leaves a dead row.
-const PLAINEST: &str = "
-prepare bench(int2,uuid,int4,int8,int4,float8) as
-insert into tower_inbox.inbox (key, expires_at, consumer)
-values (
-    $2,
-    case when pg_try_advisory_xact_lock($4)
-        then ceil(coalesce($6, date_part('epoch', clock_timestamp()) - 1577836800) + $3)::int4
-    end,
-    $1
-)";
+/// What we had first.
+const ASKING_AFTERWARDS: &str = "
+with won as (
+    insert into tower_inbox.inbox (key, expires_at, consumer)
+    select
+        $2,
+        ceil(coalesce($6, date_part('epoch', clock_timestamp()) - 1577836800) + $3)::int4,
+        $1
+    where pg_try_advisory_xact_lock($4)
+    on conflict do nothing
+    returning 1
+)
+select case
+    when exists (select from won) then 1::int2
+    else tower_inbox.contend($1, $2, $3, $4, $5, $6)
+end";
 
 /// One statement for all cases: the lock first, then the row; what is in its way is judged where it
 /// is updated.
 const TAKING_OVER: &str = "
-prepare bench(int2,uuid,int4,int8,int4,float8) as
+prepare bench(uuid,int8) as
 insert into tower_inbox.inbox as i (key, expires_at, consumer)
 values (
-    $2,
+    $1,
     ceil(
-        coalesce($6, date_part('epoch', clock_timestamp()) - 1577836800)
-        + case when pg_try_advisory_xact_lock($4) then $3 else bench_wait($4, $5, $3) end
+        date_part('epoch', clock_timestamp()) - 1577836800
+        + case when pg_try_advisory_xact_lock($2) then 86400 else bench_wait($2, 50, 86400) end
     )::int4,
-    $1
+    1::int2
 )
 on conflict (consumer, key) do update
-set expires_at = bench_take_over(i.consumer, i.key, i.expires_at, excluded.expires_at, $6)";
+set expires_at = bench_take_over(i.consumer, i.key, i.expires_at, excluded.expires_at, null)";
 
 // Some day in the far future, in seconds since 2020.
 const EXPIRES_AT: i32 = 1_000_000_000;

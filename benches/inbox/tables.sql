@@ -51,27 +51,3 @@ begin
     delete from tower_inbox.lease where consumer = consumer_id and key = inbox_key;
     return then_s;
 end $$;
-
-create function bench_contend(
-    consumer_id int2, inbox_key uuid, window_s int4, lock_id int8, wait_ms int4, at float8
-) returns int4
-language plpgsql
-set lock_timeout = 0
-as $$
-declare
-    now_s float8;
-begin
-    perform set_config('lock_timeout', greatest(wait_ms, 1)::text, true);
-    begin
-        perform pg_advisory_xact_lock(lock_id);
-    exception when lock_not_available then
-        raise exception using errcode = 'TI002', message = 'in flight';
-    end;
-    now_s := tower_inbox.now_s(at);
-    delete from tower_inbox.inbox
-    where consumer = consumer_id and key = inbox_key and expires_at <= floor(now_s);
-    if exists (select from tower_inbox.inbox where consumer = consumer_id and key = inbox_key) then
-        raise exception using errcode = 'TI001', message = 'duplicate';
-    end if;
-    return ceil(now_s + window_s)::int4;
-end $$;

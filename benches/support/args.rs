@@ -66,8 +66,8 @@ impl Args {
     }
 
     /// The command line that gives this run.
-    pub(crate) fn command(&self, bench: &str) -> String {
-        let mut command = format!("cargo bench --features postgres --bench {bench}");
+    pub(crate) fn command(&self, command: &str) -> String {
+        let mut command = command.to_owned();
         if !self.given.is_empty() {
             command += " -- ";
             let quoted = self.given.iter().map(|arg| match arg.contains(' ') {

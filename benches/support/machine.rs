@@ -3,8 +3,8 @@ use std::{fs, path::Path, process::Command, thread};
 use super::Args;
 
 /// Prints what a reader needs to judge the numbers, or to get them again.
-pub(crate) fn print_machine(bench: &str, args: &Args, databases: &[(&str, String)]) {
-    println!("command  {}", args.command(bench));
+pub(crate) fn print_machine(command: &str, args: &Args, databases: &[(&str, String)]) {
+    println!("command  {}", args.command(command));
     println!(
         "machine  {} cores, shared by client and server; load before {}",
         thread::available_parallelism().map_or(0, usize::from),
@@ -12,7 +12,7 @@ pub(crate) fn print_machine(bench: &str, args: &Args, databases: &[(&str, String
     );
     let mut versions = vec![
         rustc(),
-        format!("tower-inbox {}", env!("CARGO_PKG_VERSION")),
+        format!("tower-inbox {}", locked("tower-inbox")),
         format!("sqlx {}", locked("sqlx")),
         format!("xxhash-rust {}", locked("xxhash-rust")),
     ];
@@ -51,7 +51,7 @@ fn rustc() -> String {
 }
 
 /// The version of a dependency in the lock file.
-fn locked(name: &str) -> String {
+pub(crate) fn locked(name: &str) -> String {
     let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
     let lock = lock.unwrap_or_default();
     let package = format!("name = \"{name}\"\nversion = \"");

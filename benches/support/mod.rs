@@ -8,7 +8,7 @@ mod rounds;
 mod table;
 
 pub(crate) use args::Args;
-pub(crate) use machine::{filesystem, print_machine};
+pub(crate) use machine::{filesystem, locked, print_machine};
 pub(crate) use processors::{DISTURBED, Processors, REST, Usage};
 pub(crate) use rounds::{Rounds, Spread, order_of};
 pub(crate) use table::{Goal, Table, judged};

@@ -47,7 +47,7 @@ pub use received::{Leased, Received};
 pub use service::Inbox;
 #[cfg(feature = "postgres")]
 #[doc(inline)]
-pub use store::postgres::PgStore;
+pub use store::postgres::{PgBucketStore, PgStore};
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use store::sqlite::SqliteStore;

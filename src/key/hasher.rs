@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
-use siphasher::sip::SipHasher24;
 use xxhash_rust::xxh64::xxh64;
 
-use super::{InboxKey, Secret};
+use super::{InboxKey, Secret, digests::xxh64_and_siphash};
 
 /// Turns canonical bytes into an [`InboxKey`].
 ///
@@ -31,8 +30,7 @@ pub struct Xxh64Keyed;
 impl KeyHasher for Xxh64Keyed {
     #[inline]
     fn key(&self, canonical: &[u8], secret: &Secret) -> InboxKey {
-        let open = xxh64(canonical, 0);
-        let keyed = SipHasher24::new_with_key(secret.as_bytes()).hash(canonical);
+        let (open, keyed) = xxh64_and_siphash(canonical, secret.as_bytes());
         InboxKey::from_bytes(((u128::from(open) << 64) | u128::from(keyed)).to_be_bytes())
     }
 }

@@ -20,6 +20,7 @@
 //! ```
 
 mod dedup;
+mod digests;
 mod encoder;
 pub mod encoding;
 mod field;

@@ -11,6 +11,8 @@ pub mod postgres;
 mod record;
 mod redelivery;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod shelf;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_tx;

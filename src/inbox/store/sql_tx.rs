@@ -1,5 +1,7 @@
-use sqlx::{Database, pool::PoolConnection};
+use sqlx::{Connection, Database, pool::PoolConnection};
 use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
+
+use super::shelf::WayBack;
 
 /// What sqlx's driver does when the future of a begin or a commit is dropped.
 pub(super) trait Driver: Database {
@@ -11,6 +13,9 @@ pub(super) trait Driver: Database {
 
     /// Sends what is queued without waiting for the answer, if the pool may be late in doing so.
     fn send_queued(connection: &mut Self::Connection);
+
+    /// Sends what is queued without waiting for the answer.
+    fn send_now(connection: &mut Self::Connection);
 }
 
 /// A pooled connection with a transaction that begins, is open, or ends.
@@ -22,6 +27,9 @@ pub(super) trait Driver: Database {
 pub(super) struct Held<DB: Driver> {
     connection: Option<PoolConnection<DB>>,
     phase: Phase,
+    way_back: Option<WayBack<DB>>,
+    /// Whether it comes from another delivery, and nobody has asked it since if it is alive.
+    kept: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,29 +40,48 @@ enum Phase {
     Unknown,
     /// A transaction is open.
     Open,
+    /// An empty transaction is open, and nothing else is known against the session.
+    Chained,
+    /// No transaction, and nothing is known against the session.
+    Clean,
     /// The driver's idea of the session and the session differ, or it is gone.
     Broken,
 }
 
 impl<DB: Driver> Held<DB> {
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(super) fn new(connection: PoolConnection<DB>) -> Self {
-        Self { connection: Some(connection), phase: Phase::Idle }
+        Self { connection: Some(connection), phase: Phase::Idle, way_back: None, kept: false }
     }
 
-    /// Takes a connection after it was made fit. When that fails, or is dropped, it is closed.
+    /// One that another delivery has left.
+    pub(super) fn kept(connection: PoolConnection<DB>, way_back: WayBack<DB>) -> Self {
+        let mut held = Self::to_keep(connection, way_back);
+        held.kept = true;
+        held
+    }
+
+    /// One from the pool that may be left to another delivery.
+    pub(super) fn to_keep(connection: PoolConnection<DB>, way_back: WayBack<DB>) -> Self {
+        let mut held = Self::new(connection);
+        held.way_back = Some(way_back);
+        held
+    }
+
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Makes the connection fit. When that fails, or is dropped, it is closed.
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
-    pub(super) async fn after<F>(
-        connection: PoolConnection<DB>,
-        make_fit: F,
-    ) -> Result<Self, sqlx::Error>
+    pub(super) async fn made_fit<F>(mut self, make_fit: F) -> Result<Self, sqlx::Error>
     where
         F: AsyncFnOnce(&mut DB::Connection) -> Result<(), sqlx::Error>,
     {
-        let mut held = Self { connection: Some(connection), phase: Phase::Broken };
-        make_fit(held.connection_mut()).await?;
-        held.phase = Phase::Idle;
-        Ok(held)
+        self.phase = Phase::Broken;
+        make_fit(self.connection_mut()).await?;
+        self.phase = Phase::Idle;
+        Ok(self)
     }
 
     /// Begins with a statement that leaves no transaction behind when the database refuses it.
@@ -63,10 +90,23 @@ impl<DB: Driver> Held<DB> {
         let begun = DB::TransactionManager::begin(self.connection_mut(), Some(statement)).await;
         match &begun {
             Ok(()) => self.phase = Phase::Open,
-            Err(sqlx::Error::Database(_)) => self.phase = Phase::Idle,
+            // sqlx has read the refusal, and not yet that the session is ready again. Whatever is
+            // sent before that is a second query under way. If this connection is then lost, a
+            // PgBouncer that has seen the end of the first takes the session for idle, and gives the
+            // answer to the second to whoever comes next: another message's duplicate.
+            Err(sqlx::Error::Database(_)) => {
+                self.connection_mut().flush().await?;
+                self.phase = Phase::Idle;
+            }
             Err(_) => {}
         }
         begun
+    }
+
+    /// Lets go of a session without a transaction, which did what was asked of it.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(super) fn done(mut self) {
+        self.phase = Phase::Clean;
     }
 
     /// Closes the connection: its session is in a state that is not ours to mend.
@@ -90,8 +130,9 @@ impl<DB: Driver> Held<DB> {
         self.phase = Phase::Unknown;
         let (ended, after) = end(self.connection_mut()).await;
         self.phase = match after {
-            After::Keep => Phase::Idle,
+            After::Keep => Phase::Clean,
             After::RollBack => Phase::Open,
+            After::Chained => Phase::Chained,
             After::Close => Phase::Broken,
         };
         ended
@@ -109,8 +150,11 @@ impl<DB: Driver> Held<DB> {
 /// What the end of a transaction means for its connection.
 #[derive(Clone, Copy)]
 pub(super) enum After {
-    /// It has none, and goes back to its pool.
+    /// It has none, and may serve the next delivery.
     Keep,
+    /// It has an empty one, to be rolled back first.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    Chained,
     /// There is one to be rolled back first.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     RollBack,
@@ -123,6 +167,23 @@ impl<DB: Driver> Drop for Held<DB> {
         let Some(mut connection) = self.connection.take() else { return };
         match self.phase {
             Phase::Idle => {}
+            Phase::Clean => {
+                if let Some(way_back) = self.way_back.take() {
+                    way_back.put(connection);
+                }
+            }
+            Phase::Chained => {
+                DB::TransactionManager::start_rollback(&mut connection);
+                match self.way_back.take() {
+                    Some(way_back) => {
+                        // Nobody may come for it in a while, and it is not to hold a transaction
+                        // open until then.
+                        DB::send_now(&mut connection);
+                        way_back.put(connection);
+                    }
+                    None => DB::send_queued(&mut connection),
+                }
+            }
             Phase::Broken => connection.close_on_drop(),
             Phase::Unknown if DB::LOSES_TRACK => connection.close_on_drop(),
             Phase::Unknown | Phase::Open => {

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use sqlx::{Postgres, SqlSafeStr, postgres::PgDatabaseError};
+use sqlx::{Postgres, postgres::PgDatabaseError};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    error::{DUPLICATE, IN_FAILED_TRANSACTION, IN_FLIGHT, classify},
-    statement::{Begun, MAX_TRIES, Statement},
+    error::{DUPLICATE, IN_FLIGHT, classify},
+    statement::{Begun, Statement, begin_with},
     tx::PgTx,
 };
 use crate::{
@@ -18,43 +18,47 @@ use crate::{
 /// Claims and begins in one round trip.
 ///
 /// A duplicate raises an error, before the `begin`; see [`Statement::then`].
+///
+/// The insert looks whether a row is there, once the message's lock is its own, and has no `on
+/// conflict`: that costs more, in time and in the log. Who commits between its snapshot and its lock
+/// makes it fail on the unique key, and it is sent again.
 pub(super) async fn claim(
     store: &PgStore,
     claim: Claim,
 ) -> Result<Claimed<sqlx::PgConnection>, StoreError> {
-    let begun = Statement::new(include_str!("sql/claim.sql"))
-        .value(claim.consumer.get())
+    let statement = Statement::new(include_str!("sql/claim.sql"))
         .value(claim.key)
-        .value(claim.window.as_secs().cast_signed())
         .value(lock_id(claim.consumer, claim.key))
-        .value(i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX))
-        .value(store.now())
-        .then("begin", store)
-        .await?;
-    let error = match begun {
+        .fixed(claim.consumer.get())
+        .fixed(claim.window.as_secs().cast_signed())
+        .fixed(i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX));
+    let statement = match store.now() {
+        None => statement.fixed(None::<f64>),
+        now => statement.value(now),
+    };
+    let begun = statement.then("begin", store).await?;
+    let (held, error) = match begun {
         Begun::Open(held) => return Ok(Claimed::Won(Box::new(PgTx(held)))),
-        Begun::Refused(_, error) => error,
+        Begun::Refused(held, error) => (held, error),
     };
     match error.as_database_error().and_then(|error| error.code()).as_deref() {
-        Some(DUPLICATE) => Ok(Claimed::Duplicate(earlier(&error))),
-        Some(IN_FLIGHT) => Ok(Claimed::InFlight),
+        Some(DUPLICATE) => {
+            held.done();
+            Ok(Claimed::Duplicate(earlier(&error)))
+        }
+        Some(IN_FLIGHT) => {
+            held.done();
+            Ok(Claimed::InFlight)
+        }
         _ => Err(classify(error, "could not claim the message")),
     }
 }
 
 pub(super) async fn begin(store: &PgStore) -> Result<BoxTx<sqlx::PgConnection>, StoreError> {
-    let mut held = acquire(store).await?;
-    let mut tries = 0;
-    while let Err(error) = held.begin("begin".into_sql_str()).await {
-        tries += 1;
-        let code = error.as_database_error().and_then(|error| error.code());
-        if code.as_deref() != Some(IN_FAILED_TRANSACTION) || tries == MAX_TRIES {
-            return Err(classify(error, "could not begin a transaction"));
-        }
-        held.discard();
-        held = acquire(store).await?;
+    match begin_with(store, |_| "begin".to_owned()).await? {
+        Begun::Open(held) => Ok(Box::new(PgTx(held))),
+        Begun::Refused(_, error) => Err(classify(error, "could not begin a transaction")),
     }
-    Ok(Box::new(PgTx(held)))
 }
 
 /// The number of the advisory lock that one message of one consumer is worked on under.
@@ -65,8 +69,8 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     xxh64(&bytes, 0).cast_signed()
 }
 
-/// The age that `tower_inbox.contend` reports with a duplicate.
-fn earlier(error: &sqlx::Error) -> Earlier {
+/// The age that `tower_inbox.make_room` and its like report with a duplicate.
+pub(super) fn earlier(error: &sqlx::Error) -> Earlier {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
     let detail = error.and_then(PgDatabaseError::detail);
     match detail.and_then(|age| age.parse::<u64>().ok()) {
@@ -76,10 +80,22 @@ fn earlier(error: &sqlx::Error) -> Earlier {
 }
 
 pub(super) async fn acquire(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
-    let connection = store
-        .pool
-        .acquire()
-        .await
-        .map_err(|error| classify(error, "could not get a connection for a claim"))?;
-    Ok(Held::new(connection))
+    let held = match &store.shelf {
+        Some(shelf) => shelf.acquire().await,
+        None => store.pool.acquire().await.map(Held::new),
+    };
+    held.map_err(no_connection)
+}
+
+/// Takes a connection from the pool in place of one that is of no use.
+pub(super) async fn acquire_other(store: &PgStore) -> Result<Held<Postgres>, StoreError> {
+    let held = match &store.shelf {
+        Some(shelf) => shelf.acquire_from_pool().await,
+        None => store.pool.acquire().await.map(Held::new),
+    };
+    held.map_err(no_connection)
+}
+
+fn no_connection(error: sqlx::Error) -> StoreError {
+    classify(error, "could not get a connection for a claim")
 }

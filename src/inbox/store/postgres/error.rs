@@ -5,7 +5,7 @@ use crate::{
     inbox::store::sql_error,
 };
 
-/// SQLSTATEs of `tower_inbox.contend`.
+/// SQLSTATEs of `tower_inbox.make_room`.
 pub(super) const DUPLICATE: &str = "TI001";
 pub(super) const IN_FLIGHT: &str = "TI002";
 
@@ -19,13 +19,23 @@ pub(super) const NOT_ALONE: &str = "TI005";
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) const NO_SUCH_PREPARED: &str = "26000";
 pub(super) const PREPARED_EXISTS: &str = "42P05";
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
 pub(super) const SERIALIZATION_FAILURE: &str = "40001";
 pub(super) const DEADLOCK: &str = "40P01";
 pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_TRANSACTION: &str = "25P01";
 
+/// SQLSTATE of `tower_inbox.bucket_level`.
+const LEVEL: &str = "TI010";
+
 pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
+    if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(LEVEL) {
+        let why = "buckets need `read committed`, and the session's default_transaction_isolation \
+                   is another: set it for the store's pool";
+        return StoreError::new(StoreErrorKind::Other, format!("{context}: {why}"))
+            .with_source(error);
+    }
     sql_error::classify(error, context, kind)
 }
 

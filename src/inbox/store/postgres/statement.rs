@@ -8,10 +8,10 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{
     PgStore,
-    claim::acquire,
+    claim::{acquire, acquire_other},
     error::{
         DEADLOCK, IN_FAILED_TRANSACTION, NO_SUCH_PREPARED, NOT_ALONE, PREPARED_EXISTS,
-        SERIALIZATION_FAILURE,
+        SERIALIZATION_FAILURE, UNIQUE_VIOLATION,
     },
 };
 use crate::{error::StoreError, inbox::store::sql_tx::Held, key::InboxKey};
@@ -39,6 +39,14 @@ impl Statement {
     /// The value of the next `$n`. Up to nine: they are replaced as text.
     pub(super) fn value(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
+        self
+    }
+
+    /// The value of the next `$n`, where it is nearly always the same: it stands in the text that is
+    /// prepared, and another value makes another text. Each value that is left to the execution is
+    /// parsed, coerced and evaluated by every one.
+    pub(super) fn fixed(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(Value { fixed: true, ..value.into() });
         self
     }
 
@@ -111,8 +119,7 @@ impl Statement {
         }
     }
 
-    /// Executes the statement and then what begins a transaction, in one round trip. Surprises that a
-    /// session may have in store are seen to here.
+    /// Executes the statement and then what begins a transaction, in one round trip.
     ///
     /// A simple query of several statements runs in an implicit transaction, and a `begin` in it turns
     /// that one into an explicit one; so what the statement did belongs to the transaction. Where it
@@ -120,53 +127,107 @@ impl Statement {
     /// order, `begin;execute …`, would leave an aborted transaction behind.)
     /// Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT>
     pub(super) async fn then(&self, begin: &str, store: &PgStore) -> Result<Begun, StoreError> {
-        let mut held = acquire(store).await?;
-        let mut text = if store.prepared { self.execution() } else { self.plain() };
-        let mut tries = 0;
-        loop {
-            let statement = AssertSqlSafe(format!("{text};{begin}")).into_sql_str();
-            let Err(error) = held.begin(statement).await else { return Ok(Begun::Open(held)) };
-            tries += 1;
-            match code(&error).as_deref() {
-                // A session that has not executed it before, or behind a pooler another one.
-                Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => text = self.preparation(),
-                Some(PREPARED_EXISTS) if tries < MAX_TRIES => text = self.execution(),
-                Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => text = self.plain(),
-                // Whoever had the session before left a failed transaction in it. (Not the inbox: a
-                // host whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
-                Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
-                    held.discard();
-                    held = acquire(store).await?;
-                }
-                // The session's default isolation is not `read committed` and somebody was faster.
-                _ if lost_a_race(&error) && tries < MAX_TRIES => {}
-                _ => return Ok(Begun::Refused(held, error)),
-            }
-        }
+        begin_with(store, |form| {
+            let text = match form {
+                Form::Execute => self.execution(),
+                Form::Prepare => self.preparation(),
+                Form::Plain => self.plain(),
+            };
+            text + ";" + begin
+        })
+        .await
     }
 
     fn plain(&self) -> String {
         let numbered = self.values.iter().enumerate();
-        numbered.fold(self.text.to_owned(), |text, (index, Value { sql, kind })| {
-            text.replace(&format!("${}", index + 1), &format!("cast({sql} as {kind})"))
+        numbered.fold(self.text.to_owned(), |text, (index, value)| {
+            text.replace(&format!("${}", index + 1), &value.cast())
         })
     }
 
     fn execution(&self) -> String {
-        let values: Vec<&str> = self.values.iter().map(|value| &*value.sql).collect();
+        let values = self.values.iter().filter(|value| !value.fixed);
+        let values: Vec<&str> = values.map(|value| &*value.sql).collect();
         format!("execute {}({})", self.name(), values.join(","))
     }
 
     fn preparation(&self) -> String {
-        let kinds: Vec<&str> = self.values.iter().map(|value| value.kind).collect();
-        let (name, text) = (self.name(), self.text);
-        format!("prepare {name}({}) as {text};{}", kinds.join(","), self.execution())
+        let mut text = self.text.to_owned();
+        let mut kinds = Vec::new();
+        for (index, value) in self.values.iter().enumerate() {
+            let place = format!("${}", index + 1);
+            if value.fixed {
+                text = text.replace(&place, &value.cast());
+            } else {
+                // No number is above its place, so none meets a place that is yet to come.
+                kinds.push(value.kind);
+                text = text.replace(&place, &format!("${}", kinds.len()));
+            }
+        }
+        format!("prepare {}({}) as {text};{}", self.name(), kinds.join(","), self.execution())
     }
 
-    /// Named after its text, so that two releases behind one pooler never execute each other's.
+    /// Named after its text and the values in it, so that two layers, or two releases behind one
+    /// pooler, never execute each other's.
     fn name(&self) -> String {
-        format!("tower_inbox_{:016x}", xxh64(self.text.as_bytes(), 0))
+        let mut hash = xxh64(self.text.as_bytes(), 0);
+        for (index, value) in self.values.iter().enumerate().filter(|(_, value)| value.fixed) {
+            hash = xxh64(value.sql.as_bytes(), hash.wrapping_add(index as u64));
+        }
+        format!("tower_inbox_{hash:016x}")
     }
+}
+
+/// Begins with a statement that the session may have prepared. Surprises that a session may have in
+/// store are seen to here.
+pub(super) async fn begin_with(
+    store: &PgStore,
+    statement: impl Fn(Form) -> String,
+) -> Result<Begun, StoreError> {
+    let mut held = acquire(store).await?;
+    let mut form = if store.prepared { Form::Execute } else { Form::Plain };
+    let mut tries = 0;
+    loop {
+        let Err(error) = held.begin(AssertSqlSafe(statement(form)).into_sql_str()).await else {
+            return Ok(Begun::Open(held));
+        };
+        if held.is_kept() && error.as_database_error().is_none() {
+            // It died since the delivery before. Nothing was committed: a transaction that nobody
+            // has ended is gone with its session.
+            held.discard();
+            held = acquire_other(store).await?;
+            continue;
+        }
+        tries += 1;
+        match code(&error).as_deref() {
+            // A session that has not executed it before, or behind a pooler another one.
+            Some(NO_SUCH_PREPARED) if tries < MAX_TRIES => form = Form::Prepare,
+            Some(PREPARED_EXISTS) if tries < MAX_TRIES => form = Form::Execute,
+            Some(NO_SUCH_PREPARED | PREPARED_EXISTS) => form = Form::Plain,
+            // Whoever had the session before left a failed transaction in it. (Not the inbox: a host
+            // whose own `begin` was dropped leaves one open, and a duplicate makes it fail.)
+            Some(IN_FAILED_TRANSACTION) if tries < MAX_TRIES => {
+                held.discard();
+                held = acquire_other(store).await?;
+            }
+            // Somebody was faster: committed between our look and our insert, or under a session's
+            // stricter isolation level.
+            Some(UNIQUE_VIOLATION) if tries < MAX_TRIES => {}
+            _ if lost_a_race(&error) && tries < MAX_TRIES => {}
+            _ => return Ok(Begun::Refused(held, error)),
+        }
+    }
+}
+
+/// How a statement is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    /// Executes what the session has prepared.
+    Execute,
+    /// Prepares it first.
+    Prepare,
+    /// Sends the whole text, to be parsed and planned.
+    Plain,
 }
 
 /// A connection with the transaction that was asked for, or the database's own words why not.
@@ -189,59 +250,78 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
 pub(super) struct Value {
     sql: String,
     kind: &'static str,
+    /// Whether it stands in the text of the prepared statement.
+    fixed: bool,
+}
+
+impl Value {
+    fn new(sql: impl Into<String>, kind: &'static str) -> Self {
+        Self { sql: sql.into(), kind, fixed: false }
+    }
+
+    fn cast(&self) -> String {
+        let Self { sql, kind, .. } = self;
+        format!("cast({sql} as {kind})")
+    }
 }
 
 impl From<bool> for Value {
     fn from(yes: bool) -> Self {
-        Self { sql: yes.to_string(), kind: "bool" }
+        Self::new(yes.to_string(), "bool")
     }
 }
 
 impl From<i16> for Value {
     fn from(number: i16) -> Self {
-        Self { sql: number.to_string(), kind: "int2" }
+        Self::new(number.to_string(), "int2")
     }
 }
 
 impl From<i32> for Value {
     fn from(number: i32) -> Self {
-        Self { sql: number.to_string(), kind: "int4" }
+        Self::new(number.to_string(), "int4")
+    }
+}
+
+impl From<Option<i32>> for Value {
+    fn from(number: Option<i32>) -> Self {
+        Self::new(number.map_or("null".into(), |number| number.to_string()), "int4")
     }
 }
 
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
-        Self { sql: number.to_string(), kind: "int8" }
+        Self::new(number.to_string(), "int8")
     }
 }
 
 impl From<InboxKey> for Value {
     fn from(key: InboxKey) -> Self {
-        Self { sql: format!("'{key}'"), kind: "uuid" }
+        Self::new(format!("'{key}'"), "uuid")
     }
 }
 
 impl From<&[InboxKey]> for Value {
     fn from(keys: &[InboxKey]) -> Self {
-        Self { sql: list(keys), kind: "uuid[]" }
+        Self::new(list(keys), "uuid[]")
     }
 }
 
 impl From<&[i64]> for Value {
     fn from(numbers: &[i64]) -> Self {
-        Self { sql: list(numbers), kind: "int8[]" }
+        Self::new(list(numbers), "int8[]")
     }
 }
 
 impl From<Option<InboxKey>> for Value {
     fn from(key: Option<InboxKey>) -> Self {
-        key.map_or_else(|| Self { sql: "null".into(), kind: "uuid" }, Self::from)
+        key.map_or_else(|| Self::new("null", "uuid"), Self::from)
     }
 }
 
 impl From<Option<f64>> for Value {
     fn from(number: Option<f64>) -> Self {
-        Self { sql: number.map_or("null".into(), |number| number.to_string()), kind: "float8" }
+        Self::new(number.map_or("null".into(), |number| number.to_string()), "float8")
     }
 }
 
@@ -249,20 +329,21 @@ impl From<&str> for Value {
     /// Hexadecimal, so that no setting of the session changes what a quote or a backslash means.
     fn from(text: &str) -> Self {
         let hex = hex(text.as_bytes());
-        Self { sql: format!("convert_from(decode('{hex}','hex'),'UTF8')"), kind: "text" }
+        Self::new(format!("convert_from(decode('{hex}','hex'),'UTF8')"), "text")
     }
 }
 
 impl From<Option<&str>> for Value {
     fn from(text: Option<&str>) -> Self {
-        text.map_or_else(|| Self { sql: "null".into(), kind: "text" }, Self::from)
+        text.map_or_else(|| Self::new("null", "text"), Self::from)
     }
 }
 
 impl From<Option<&[u8]>> for Value {
     fn from(bytes: Option<&[u8]>) -> Self {
-        let sql = bytes.map_or("null".into(), |bytes| format!("decode('{}','hex')", hex(bytes)));
-        Self { sql, kind: "bytea" }
+        let sql =
+            bytes.map_or("null".to_owned(), |bytes| format!("decode('{}','hex')", hex(bytes)));
+        Self::new(sql, "bytea")
     }
 }
 
@@ -285,8 +366,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a conflict under
-// a stricter isolation level.
+// Each try answers one surprise: not prepared, prepared by somebody else meanwhile, a race that was
+// lost.
 pub(super) const MAX_TRIES: u32 = 4;
 
 #[cfg(test)]
@@ -301,6 +382,36 @@ mod tests {
         let numbers = Value::from(&[1_i64, -2][..]);
         assert_eq!((&*numbers.sql, numbers.kind), ("'{1,-2}'", "int8[]"));
         assert_eq!(Value::from(&[0_i64; 0][..]).sql, "'{}'");
+    }
+
+    #[test]
+    fn fixed_values_are_part_of_the_text_and_of_its_name() {
+        let of = |window: i32, clock: Option<f64>| {
+            let statement = Statement::new("select f($1, $2, $3, $4)")
+                .value(7_i64)
+                .fixed(window)
+                .fixed(None::<f64>);
+            match clock {
+                None => statement.fixed(clock),
+                Some(_) => statement.value(clock),
+            }
+        };
+        let name = of(60, Some(1.5)).name();
+        assert_eq!(
+            of(60, Some(1.5)).preparation(),
+            format!(
+                "prepare {name}(int8,float8) as \
+                 select f($1, cast(60 as int4), cast(null as float8), $2);execute {name}(7,1.5)"
+            )
+        );
+        assert_eq!(
+            of(60, None).plain(),
+            "select f(cast(7 as int8), cast(60 as int4), cast(null as float8), \
+             cast(null as float8))"
+        );
+        assert_eq!(of(60, None).execution(), format!("execute {}(7)", of(60, None).name()));
+        let names = [of(60, None).name(), of(61, None).name(), name];
+        assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2], "{names:?}");
     }
 
     #[test]

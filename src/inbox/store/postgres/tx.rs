@@ -32,9 +32,13 @@ impl Driver for Postgres {
         let one_thread = Handle::try_current()
             .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread);
         if one_thread {
-            // The first poll writes. The pool reads the answer.
-            let _ = pin!(connection.ping()).poll(&mut Context::from_waker(Waker::noop()));
+            Self::send_now(connection);
         }
+    }
+
+    fn send_now(connection: &mut PgConnection) {
+        // The first poll writes. Whoever uses the connection next reads the answer.
+        let _ = pin!(connection.ping()).poll(&mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -70,8 +74,8 @@ impl OpenTx<PgConnection> for PgTx {
                     let ended =
                         sqlx::raw_sql("savepoint s;commit and chain").execute(connection).await;
                     let after = match &ended {
-                        // The chained transaction, or the failed one.
-                        Ok(_) | Err(sqlx::Error::Database(_)) => After::RollBack,
+                        Ok(_) => After::Chained,
+                        Err(sqlx::Error::Database(_)) => After::RollBack,
                         Err(_) => After::Close,
                     };
                     (ended.map(drop), after)

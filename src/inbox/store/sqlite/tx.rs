@@ -30,6 +30,10 @@ impl Driver for Sqlite {
     fn send_queued(_: &mut SqliteConnection) {
         // The worker thread has it.
     }
+
+    fn send_now(_: &mut SqliteConnection) {
+        // The same.
+    }
 }
 
 pub(super) struct SqliteTx(Held<Sqlite>);
@@ -75,11 +79,13 @@ pub(super) async fn begin_with_insert(
 
 async fn acquire(store: &SqliteStore) -> Result<Held<Sqlite>, StoreError> {
     let failed = |error| classify(error, "could not get the connection");
-    let connection = store.pool.acquire().await.map_err(failed)?;
+    let held = match &store.shelf {
+        Some(shelf) => shelf.acquire().await,
+        None => store.pool.acquire().await.map(Held::new),
+    };
     // Left by a future that was dropped after SQLite had rolled its transaction back by itself.
-    Held::after(connection, async |connection| reset(connection).await.map(drop))
-        .await
-        .map_err(failed)
+    let fit = held.map_err(failed)?.made_fit(async |connection| reset(connection).await.map(drop));
+    fit.await.map_err(failed)
 }
 
 /// Rolls back whatever the driver thinks is open.
