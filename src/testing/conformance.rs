@@ -5,6 +5,7 @@
 
 mod admin;
 mod batch;
+mod group;
 mod poison;
 mod records;
 
@@ -37,6 +38,7 @@ use crate::{
 
 pub use admin::*;
 pub use batch::*;
+pub use group::*;
 pub use poison::*;
 pub use records::*;
 

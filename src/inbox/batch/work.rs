@@ -7,10 +7,7 @@ use std::{
 
 use tower_service::Service;
 
-use super::{
-    handlers::Handlers,
-    item::{Item, Twin, sort},
-};
+use super::item::{Item, Twin, sort};
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
     hook::Decision,
@@ -19,6 +16,7 @@ use crate::{
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
         error::from_handler,
+        handlers::Handlers,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
