@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use super::{
     Name, Oops, claim, deliver, deliver_leased, key, layer, leased_layer, registered, window,
 };
@@ -112,13 +114,25 @@ where
         .in_flight_wait(Duration::from_secs(5))
         .dead_letters(DeadLetterPolicy::after(2));
     for _ in 0..2 {
-        let handler = |received: Received<Name, H::Connection>| async move {
-            let _held = received;
-            std::future::pending().await
-        };
-        let delivery = deliver(&layer, Name("a"), handler);
+        let begun = Arc::new(Notify::new());
+        let delivery = tokio::spawn({
+            let (layer, begun) = (layer.clone(), Arc::clone(&begun));
+            async move {
+                let handler = move |received: Received<Name, H::Connection>| {
+                    let begun = Arc::clone(&begun);
+                    async move {
+                        let _held = received;
+                        begun.notify_one();
+                        std::future::pending().await
+                    }
+                };
+                deliver(&layer, Name("a"), handler).await
+            }
+        });
         // As a worker that dies: the future is dropped while the handler runs.
-        tokio::time::timeout(Duration::from_millis(300), delivery).await.unwrap_err();
+        begun.notified().await;
+        delivery.abort();
+        assert!(delivery.await.unwrap_err().is_cancelled());
     }
     // Whoever began a moment ago may still come to its claim.
     let error = deliver(&layer, Name("a"), unreachable::<H>).await.unwrap_err();
