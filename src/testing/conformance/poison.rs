@@ -1,6 +1,8 @@
 //! The facts that hold for every [`PoisonStore`], one function each.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -114,25 +116,22 @@ where
         .in_flight_wait(Duration::from_secs(5))
         .dead_letters(DeadLetterPolicy::after(2));
     for _ in 0..2 {
-        let begun = Arc::new(Notify::new());
-        let delivery = tokio::spawn({
-            let (layer, begun) = (layer.clone(), Arc::clone(&begun));
+        let begun = Notify::new();
+        let handler = |received: Received<Name, H::Connection>| {
+            begun.notify_one();
             async move {
-                let handler = move |received: Received<Name, H::Connection>| {
-                    let begun = Arc::clone(&begun);
-                    async move {
-                        let _held = received;
-                        begun.notify_one();
-                        std::future::pending().await
-                    }
-                };
-                deliver(&layer, Name("a"), handler).await
+                let _held = received;
+                std::future::pending().await
             }
-        });
+        };
         // As a worker that dies: the future is dropped while the handler runs.
-        begun.notified().await;
-        delivery.abort();
-        assert!(delivery.await.unwrap_err().is_cancelled());
+        let mut delivery = pin!(deliver(&layer, Name("a"), handler));
+        let mut handling = pin!(begun.notified());
+        poll_fn(|cx| {
+            assert!(delivery.as_mut().poll(cx).is_pending(), "the handler does not end");
+            handling.as_mut().poll(cx)
+        })
+        .await;
     }
     // Whoever began a moment ago may still come to its claim.
     let error = deliver(&layer, Name("a"), unreachable::<H>).await.unwrap_err();
