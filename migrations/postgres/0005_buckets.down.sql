@@ -7,6 +7,7 @@ drop function tower_inbox.bucket_enter(int2, text, float8);
 drop function tower_inbox.bucket_roll(int4, float8);
 drop function tower_inbox.bucket_handled(int2, uuid[], float8);
 drop function tower_inbox.bucket_claim_batch(int2, uuid[], int8[], int4, int4, boolean, float8);
+drop function tower_inbox.bucket_ages(int2, uuid[], int4[], float8);
 drop function tower_inbox.bucket_settle(text, int2, uuid, int8, int4, int8, boolean, float8);
 drop function tower_inbox.bucket_lease(int2, uuid, int4, int8, text, boolean, float8);
 drop function tower_inbox.bucket_claim(int2, uuid, int4, int8, int4, boolean, float8);

@@ -545,6 +545,29 @@ begin
     return true;
 end $$;
 
+-- The ages of duplicates, place by place; null where one is not known, and below zero nowhere.
+create function tower_inbox.bucket_ages(
+    consumer_id int2, keys uuid[], places int4[], now_s float8
+) returns int8[]
+language sql stable
+as $$
+    select coalesce(
+        array_agg(
+            coalesce(
+                tower_inbox.bucket_age(
+                    consumer_id,
+                    tower_inbox.bucket_claimed(consumer_id, keys[p.place], now_s),
+                    now_s
+                ),
+                tower_inbox.age_s(consumer_id, keys[p.place], now_s)
+            )
+            order by p.nr
+        ),
+        '{}'
+    )
+    from unnest(places) with ordinality as p(place, nr)
+$$;
+
 -- Claims many. What of a batch is not won is told as `contend_batch` tells it.
 --
 -- Locks are taken first, in the order that was sent, and waited for until the time is over. One look
@@ -674,8 +697,8 @@ begin
         raise exception using
             errcode = 'TI004',
             message = 'tower-inbox: nothing of a batch is new',
-            -- Nobody looked how old they are.
-            detail = duplicates::text || array_fill(null::int8, array[cardinality(duplicates)])::text
+            detail = duplicates::text
+                || tower_inbox.bucket_ages(consumer_id, keys, duplicates, now_s)::text
                 || in_flight::text;
     end if;
     done := tower_inbox.bucket_put_many(
@@ -684,7 +707,8 @@ begin
     if cardinality(mine) < cardinality(keys) then
         perform set_config(
             'tower_inbox.batch',
-            duplicates::text || array_fill(null::int8, array[cardinality(duplicates)])::text
+            duplicates::text
+                || tower_inbox.bucket_ages(consumer_id, keys, duplicates, now_s)::text
                 || in_flight::text,
             true
         );
@@ -692,18 +716,25 @@ begin
     return 1;
 end $$;
 
--- Which messages are handled, in the order of the keys.
+-- Which messages are handled, in the order of the keys: how long ago, -1 where that is not known, null
+-- where they are not.
 create function tower_inbox.bucket_handled(
     consumer_id int2, keys uuid[], at float8
-) returns boolean[]
+) returns int8[]
 language plpgsql
 as $$
 declare
     now_s float8 := tower_inbox.now_s(at);
 begin
     return array(
-        select tower_inbox.bucket_claimed(consumer_id, k.key, now_s) is not null
+        select case
+            when c.ends is not null
+            then coalesce(tower_inbox.bucket_age(consumer_id, c.ends, now_s), -1)
+        end
         from unnest(keys) with ordinality as k(key, place)
+        cross join lateral (
+            select tower_inbox.bucket_claimed(consumer_id, k.key, now_s)
+        ) as c(ends)
         order by k.place
     );
 end $$;

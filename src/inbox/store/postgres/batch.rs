@@ -147,7 +147,7 @@ fn parse(word: &str) -> Option<Vec<(usize, KeyClaimed)>> {
 }
 
 /// Below zero the age is not known.
-fn earlier(age: i64) -> Earlier {
+pub(super) fn earlier(age: i64) -> Earlier {
     u64::try_from(age)
         .map_or_else(|_| Earlier::unknown(), |age| Earlier::ago(Duration::from_secs(age)))
 }

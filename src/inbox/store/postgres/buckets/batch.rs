@@ -1,7 +1,11 @@
 use sqlx::{PgConnection, Row};
 
 use super::{
-    super::{batch::claim_batch, error::classify, statement::Statement},
+    super::{
+        batch::{claim_batch, earlier},
+        error::classify,
+        statement::Statement,
+    },
     PgBucketStore,
 };
 use crate::{
@@ -39,13 +43,13 @@ async fn handled(
     consumer: ConsumerId,
     keys: &[InboxKey],
 ) -> Result<Vec<Option<Earlier>>, StoreError> {
-    let handled: Vec<bool> = Statement::new(include_str!("sql/handled.sql"))
+    Statement::new(include_str!("sql/handled.sql"))
         .value(consumer.get())
         .value(keys)
         .value(store.pg.now())
         .fetch_often(&store.pg)
         .await
         .and_then(|row| row.try_get(0))
-        .map_err(|error| classify(error, "could not look the batch up"))?;
-    Ok(handled.into_iter().map(|handled| handled.then(Earlier::unknown)).collect())
+        .map(|ages: Vec<Option<i64>>| ages.into_iter().map(|age| age.map(earlier)).collect())
+        .map_err(|error| classify(error, "could not look the batch up"))
 }
