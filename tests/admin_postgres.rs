@@ -38,8 +38,7 @@ async fn another_isolation_level_changes_nothing(pool: PgPool) {
     let (_, consumer) = registered(pool.clone()).await;
     for level in ["repeatable read", "serializable"] {
         let options = (*pool.connect_options()).clone();
-        let options =
-            options.options([("default_transaction_isolation", level.replace(' ', "\\ "))]);
+        let options = options.options([("default_transaction_isolation", level)]);
         let store = PgStore::new(PgPoolOptions::new().connect_lazy_with(options));
         let Claimed::Won(tx) = store.claim(claim(consumer)).await.unwrap() else {
             panic!("it is forgotten each time");
