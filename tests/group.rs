@@ -329,14 +329,14 @@ async fn random_failures_and_dropped_calls_take_effect_once() {
 
 async fn deliver_all(inbox: Group, caller: u64, messages: u64) {
     for at in 0..messages {
-        let id = if caller % 2 == 0 { at } else { messages - 1 - at };
+        let id = if caller.is_multiple_of(2) { at } else { messages - 1 - at };
         let id = (id + caller * 17) % messages;
         let mut tries = 0;
         loop {
             tries += 1;
             let call = inbox.clone().oneshot(id);
             let patience = Duration::from_micros(100 * ((id + caller + tries) % 7));
-            if (at + caller + tries) % 10 == 0 {
+            if (at + caller + tries).is_multiple_of(10) {
                 if let Ok(Ok(_)) = tokio::time::timeout(patience, call).await {
                     break;
                 }
