@@ -47,6 +47,68 @@ use tower_inbox::{
 
 use support::harness::{Postgres, Sqlite};
 
+/// The prefix of a nest is not in the path that an inner layer sees; a scope that is taken from the
+/// original one keeps tenants apart.
+#[tokio::test]
+async fn a_nested_router_keeps_tenants_apart_by_their_scope() {
+    let harness = Sqlite::start().await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&ran);
+    let pay = move || {
+        let ran = Arc::clone(&counted);
+        async move {
+            ran.fetch_add(1, Ordering::SeqCst);
+            "paid"
+        }
+    };
+    let keys = IdempotencyLayer::new("payments", harness.store()).scope(|request| {
+        let uri = request.extensions.get::<axum::extract::OriginalUri>();
+        let uri = uri.map_or(&request.uri, |original| &original.0);
+        format!("{} {}", request.method, uri.path())
+    });
+    let inner = Router::<()>::new().route("/payments", routing::post(pay)).route_layer(keys);
+    let app = Router::<()>::new().nest("/tenants/{id}", inner);
+    for (path, expected) in
+        [("/tenants/a/payments", 1), ("/tenants/b/payments", 2), ("/tenants/a/payments", 2)]
+    {
+        let request =
+            Request::post(path).header("idempotency-key", "\"1\"").body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(ran.load(Ordering::SeqCst), expected, "{path}");
+    }
+}
+
+/// Whoever holds the transaction when the request is over sends it home by letting go, whatever handles
+/// stay; and a handle that stays gives out nothing any more.
+#[tokio::test]
+async fn a_transaction_that_is_let_go_of_late_goes_home() {
+    async fn pay(Extension(tx): Extension<IdempotentTx<SqliteConnection>>) -> &'static str {
+        let (locked, is_locked) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let guard = tx.lock().await.unwrap();
+            locked.send(()).unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            drop(guard);
+            assert!(tx.lock().await.is_err() && tx.take().is_err(), "the request is over");
+            std::future::pending::<()>().await;
+            drop(tx);
+        });
+        is_locked.await.unwrap();
+        "paid"
+    }
+    let harness = Sqlite::start().await;
+    let app = Router::<()>::new()
+        .route("/", routing::post(pay))
+        .route_layer(IdempotencyLayer::new("payments", harness.store()));
+    let request =
+        || Request::post("/").header("idempotency-key", "\"1\"").body(Body::empty()).unwrap();
+    let response = app.oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let free = sqlx::query("select 1").execute(harness.pool());
+    tokio::time::timeout(Duration::from_secs(4), free).await.expect("it went home").unwrap();
+}
+
 trait Database: Harness<Store: RecordStore> {}
 
 impl<H: Harness<Store: RecordStore>> Database for H {}

@@ -8,6 +8,7 @@ mod conformance {
 
     tower_inbox::conformance!(Sqlite::start().await);
     tower_inbox::batch_conformance!(Sqlite::start().await);
+    tower_inbox::group_conformance!(Sqlite::start().await);
     tower_inbox::record_conformance!(Sqlite::start().await);
     tower_inbox::admin_conformance!(Sqlite::start().await);
     tower_inbox::poison_conformance!(Sqlite::start().await);

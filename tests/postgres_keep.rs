@@ -56,7 +56,7 @@ async fn others_get_a_connection_of_a_busy_pool(_: PgPoolOptions, options: PgCon
     let service = inbox(&pool, Duration::from_millis(50)).await;
     let busy = tokio::spawn(async move {
         for message in 0.. {
-            service.clone().oneshot(message).await.unwrap();
+            let _ = service.clone().oneshot(message).await.unwrap();
         }
     });
     for _ in 0..5 {
@@ -78,7 +78,7 @@ async fn more_deliveries_than_connections_take_turns(_: PgPoolOptions, options: 
             let service = service.clone();
             tokio::spawn(async move {
                 for message in 0..10 {
-                    service.clone().oneshot(100 * worker + message).await.unwrap();
+                    let _ = service.clone().oneshot(100 * worker + message).await.unwrap();
                 }
             })
         })

@@ -89,13 +89,13 @@ impl Duplicates {
             let mut batched = Batched::new(batched);
             let orders = (0..MESSAGES).map(OrderPlaced::numbered).collect();
             for outcome in batched.ready().await?.call(orders).await? {
-                outcome?;
+                let _ = outcome?;
             }
             return Ok(all.map(|_| boxed(AskingInBatches(batched.clone()))).collect());
         }
         let mut service = service(layer);
         for number in 0..MESSAGES {
-            service.ready().await?.call(OrderPlaced::numbered(number)).await?;
+            let _ = service.ready().await?.call(OrderPlaced::numbered(number)).await?;
         }
         Ok(all.map(|_| boxed(Asking(service.clone()))).collect())
     }

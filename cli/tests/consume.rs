@@ -176,7 +176,9 @@ fn an_empty_stream_is_a_report_of_zeros() {
             duplicates: 0,
             in_flight: 0,
             failed: 0,
-            dead_letters: 0
+            dead_lettered: 0,
+            dead_letters: 0,
+            redelivered: 0,
         }
     );
     assert_eq!(ran.stderr, "");

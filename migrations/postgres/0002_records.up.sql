@@ -325,7 +325,12 @@ begin
     insert into tower_inbox.inbox as i (key, expires_at, consumer)
     values (inbox_key, until_s, consumer_id)
     on conflict (consumer, key) do update
-    set expires_at = excluded.expires_at;
+    set expires_at = excluded.expires_at
+    -- A lease may have been completed meanwhile: that takes no advisory lock.
+    where i.expires_at <= floor(now_s);
+    if not found then
+        return false;
+    end if;
     delete from tower_inbox.lease l
     where l.consumer = consumer_id and l.key = inbox_key;
     delete from tower_inbox.attempt a

@@ -6,6 +6,8 @@ mod config;
 mod ending;
 mod error;
 mod future;
+mod group;
+mod handlers;
 #[cfg(feature = "http")]
 pub mod http;
 mod key_source;
@@ -35,6 +37,7 @@ pub use error::{
     TransactionNotReturned,
 };
 pub use future::ResponseFuture;
+pub use group::{DriverGone, GroupDriver, GroupFuture, GroupInbox};
 pub use key_source::{ByEncoder, ByFields, Derived, KeySource, WithFingerprint, WithPayload};
 pub use layer::InboxLayer;
 pub use lease::Lease;
@@ -44,7 +47,7 @@ pub use received::{Leased, Received};
 pub use service::Inbox;
 #[cfg(feature = "postgres")]
 #[doc(inline)]
-pub use store::postgres::PgStore;
+pub use store::postgres::{PgBucketStore, PgStore};
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use store::sqlite::SqliteStore;

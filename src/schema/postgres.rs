@@ -40,6 +40,12 @@ impl PgSchema {
             up: include_str!("../../migrations/postgres/0004_claim.up.sql"),
             down: include_str!("../../migrations/postgres/0004_claim.down.sql"),
         },
+        Step {
+            version: 5,
+            description: "buckets",
+            up: include_str!("../../migrations/postgres/0005_buckets.up.sql"),
+            down: include_str!("../../migrations/postgres/0005_buckets.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

@@ -40,6 +40,12 @@ impl SqliteSchema {
             up: include_str!("../../migrations/sqlite/0004_claim.up.sql"),
             down: include_str!("../../migrations/sqlite/0004_claim.down.sql"),
         },
+        Step {
+            version: 5,
+            description: "buckets",
+            up: include_str!("../../migrations/sqlite/0005_buckets.up.sql"),
+            down: include_str!("../../migrations/sqlite/0005_buckets.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

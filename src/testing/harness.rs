@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{
     error::BoxError,
     hook::BoxFuture,
@@ -28,4 +30,9 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Counts the committed effects of a name.
     fn written<'a>(&'a self, effect: &'a str) -> BoxFuture<'a, i64>;
+
+    /// How long after its end a claim may be swept. Zero unless the store removes many together.
+    fn sweeps_late(&self) -> Duration {
+        Duration::ZERO
+    }
 }

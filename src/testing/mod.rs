@@ -7,7 +7,7 @@
 //! tower_inbox::conformance!(MyHarness::start().await);
 //! ```
 //!
-//! What not every store need do has macros of its own: `batch_conformance!`, `poison_conformance!` and
+//! What not every store need do has macros of its own: `batch_conformance!`, `group_conformance!`, `poison_conformance!` and
 //! `record_conformance!`.
 
 pub mod conformance;

@@ -9,7 +9,8 @@ use tower_inbox::{
         Window,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Deed,
-            DuplicateAges, Earlier, Grant, InboxStore, LeaseClaimed, LeaseRequest, StoreMeta,
+            DuplicateAges, Earlier, Grant, GroupStore, InboxStore, KeyClaimed, LeaseClaimed,
+            LeaseRequest, StoreMeta,
         },
     },
     key::InboxKey,
@@ -24,6 +25,10 @@ pub struct Counting<St> {
 impl<St> Counting<St> {
     pub fn new(store: St) -> Self {
         Self { store, asked: Arc::default() }
+    }
+
+    pub fn inner(&self) -> &St {
+        &self.store
     }
 
     /// What was asked since the last time, with the number of keys where it is not one.
@@ -97,5 +102,30 @@ impl<St: BatchStore> BatchStore for Counting<St> {
     ) -> BoxFuture<'static, Result<Vec<Option<Earlier>>, StoreError>> {
         self.note("look", keys.len());
         self.store.handled(consumer, keys)
+    }
+}
+
+impl<St: GroupStore> GroupStore for Counting<St> {
+    fn begin_message<'a>(
+        &'a self,
+        connection: &'a mut Self::Connection,
+        claim: Option<Claim>,
+    ) -> BoxFuture<'a, Result<KeyClaimed, StoreError>> {
+        self.note("message", 1);
+        self.store.begin_message(connection, claim)
+    }
+
+    fn keep_message<'a>(
+        &'a self,
+        connection: &'a mut Self::Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.keep_message(connection)
+    }
+
+    fn undo_message<'a>(
+        &'a self,
+        connection: &'a mut Self::Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.undo_message(connection)
     }
 }

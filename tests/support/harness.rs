@@ -1,10 +1,16 @@
 //! One empty, migrated database per test, for each kind of store.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, PgPool, SqliteConnection, SqlitePool};
 use tower_inbox::{
     BoxError,
     hook::BoxFuture,
-    inbox::{PgStore, SqliteStore},
+    inbox::{
+        PgBucketStore, PgStore, SqliteStore, Window,
+        store::{InboxStore, SweepStore},
+    },
+    key::InboxKey,
     testing::{Clock, Harness},
 };
 
@@ -129,3 +135,64 @@ impl Harness for Postgres {
         })
     }
 }
+
+pub struct Buckets {
+    store: PgBucketStore,
+    clock: Clock,
+    sweeps_late: Duration,
+}
+
+impl Buckets {
+    /// As long as no sweeper has run: everything is in table 0.
+    pub async fn without_places(pool: PgPool) -> Self {
+        let pg = Postgres::start(pool).await;
+        let store = PgBucketStore::new(pg.pool().clone()).with_clock(pg.clock.clone());
+        Self { store, clock: pg.clock, sweeps_late: Duration::ZERO }
+    }
+
+    /// With tables that have their places, of half a day each.
+    pub async fn with_places(pool: PgPool) -> Self {
+        let buckets = Self { sweeps_late: HALF_A_DAY, ..Self::without_places(pool).await };
+        let probe = InboxKey::from_bytes([1; 16]);
+        buckets.store.register("another".into(), Window::default(), probe).await.unwrap();
+        buckets.store.sweep(None, Duration::ZERO).await.unwrap();
+        buckets
+    }
+}
+
+impl Harness for Buckets {
+    type Store = PgBucketStore;
+    type Connection = PgConnection;
+
+    fn store(&self) -> PgBucketStore {
+        self.store.clone()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn write<'a>(
+        connection: &'a mut PgConnection,
+        effect: &'a str,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Postgres::write(connection, effect)
+    }
+
+    fn written<'a>(&'a self, effect: &'a str) -> BoxFuture<'a, i64> {
+        Box::pin(async move {
+            sqlx::query_scalar("select count(*) from effect where name = $1")
+                .bind(effect)
+                .fetch_one(self.store.pool())
+                .await
+                .unwrap()
+        })
+    }
+
+    fn sweeps_late(&self) -> Duration {
+        self.sweeps_late
+    }
+}
+
+/// The default for windows of a day, and the two seconds that an emptied table waits.
+const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600 + 2);

@@ -21,7 +21,7 @@ pub(super) async fn show(
 ) -> Result<Exit, Failure> {
     let (consumer, key) = (consumer(args.consumer, &file)?, parse_key(&args.key)?);
     let database = location.open(Use { create: false, connections: 2 }).await?;
-    let letter = with_store!(database, store => {
+    let letter: Option<DeadLetter> = with_store!(database, store => {
         let letter = async {
             store.check().await?;
             store.letter(consumer.clone(), key).await

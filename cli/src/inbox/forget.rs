@@ -23,7 +23,7 @@ pub(super) async fn forget(
     let subject = Subject::new(subject, file)?;
     let actor = actor(deed.actor);
     let database = location.open(Use { create: false, connections: 2 }).await?;
-    let (intervention, forgotten) = with_store!(database, store => {
+    let (intervention, forgotten): (Intervention, Forgotten) = with_store!(database, store => {
         let forgotten = async {
             store.check().await?;
             // Its key is checked against how the consumer makes keys.

@@ -22,7 +22,7 @@ impl<C: Send + 'static> Case<C> {
         if !poison.counts_starts() {
             return None;
         }
-        for (consumer, key) in self.config.abandoned.take() {
+        while let Some((consumer, key)) = self.config.abandoned.take() {
             if let Err(error) = poison.store.withdraw_attempt(consumer, key).await {
                 log(&error);
             }
@@ -57,8 +57,8 @@ impl<C: Send + 'static> Case<C> {
 
     /// The handler has the message: from here on, a delivery that is dropped is an attempt that did not
     /// come back.
-    pub(in crate::inbox) fn run(&mut self) {
-        if let Some(start) = &mut self.start {
+    pub(in crate::inbox) fn run(&self) {
+        if let Some(start) = &self.start {
             start.disarm();
         }
     }
@@ -66,8 +66,9 @@ impl<C: Send + 'static> Case<C> {
     /// Takes the start back, if it was counted: the handler did not run.
     pub(in crate::inbox) async fn withdraw(&self) {
         let Some((poison, identity)) = self.poison().filter(|_| self.begun) else { return };
-        if let Err(error) = poison.store.withdraw_attempt(identity.consumer, identity.key).await {
-            log(&error);
+        match poison.store.withdraw_attempt(identity.consumer, identity.key).await {
+            Ok(()) => self.run(),
+            Err(error) => log(&error),
         }
     }
 

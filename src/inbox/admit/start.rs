@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::{inbox::store::ConsumerId, key::InboxKey};
 
@@ -11,23 +14,23 @@ pub(super) struct Start {
     abandoned: Arc<Abandoned>,
     consumer: ConsumerId,
     key: InboxKey,
-    armed: bool,
+    armed: AtomicBool,
 }
 
 impl Start {
     pub(super) fn new(abandoned: Arc<Abandoned>, consumer: ConsumerId, key: InboxKey) -> Self {
-        Self { abandoned, consumer, key, armed: true }
+        Self { abandoned, consumer, key, armed: AtomicBool::new(true) }
     }
 
     /// The handler has the message, or the start was taken back.
-    pub(super) fn disarm(&mut self) {
-        self.armed = false;
+    pub(super) fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Start {
     fn drop(&mut self) {
-        if self.armed {
+        if *self.armed.get_mut() {
             let mut notes = self.abandoned.0.lock().unwrap_or_else(PoisonError::into_inner);
             notes.push((self.consumer, self.key));
         }
@@ -39,7 +42,8 @@ impl Drop for Start {
 pub(in crate::inbox) struct Abandoned(Mutex<Vec<(ConsumerId, InboxKey)>>);
 
 impl Abandoned {
-    pub(super) fn take(&self) -> Vec<(ConsumerId, InboxKey)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// One at a time: who takes several may be dropped before the last.
+    pub(super) fn take(&self) -> Option<(ConsumerId, InboxKey)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }

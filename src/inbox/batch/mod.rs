@@ -1,7 +1,6 @@
 //! Many messages in one transaction, and each with its own outcome.
 
 mod future;
-mod handlers;
 mod item;
 mod layer;
 mod service;

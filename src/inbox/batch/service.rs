@@ -8,13 +8,14 @@ use std::{
 
 use tower_service::Service;
 
-use super::{BatchFuture, handlers::Handlers, work::Work};
+use super::{BatchFuture, work::Work};
 use crate::{
     error::BoxError,
     inbox::{
         Derived, KeySource, Outcome, Received,
         admit::Marks,
         config::Config,
+        handlers::Handlers,
         span,
         store::{BatchStore, InboxStore},
     },

@@ -7,10 +7,7 @@ use std::{
 
 use tower_service::Service;
 
-use super::{
-    handlers::Handlers,
-    item::{Item, Twin, sort},
-};
+use super::item::{Item, Twin, sort};
 use crate::{
     error::{BoxError, StoreError, StoreErrorKind},
     hook::Decision,
@@ -19,6 +16,7 @@ use crate::{
         admit::{Admission, Case, Marks},
         config::{Config, Registration},
         error::from_handler,
+        handlers::Handlers,
         store::{
             BatchClaim, BatchClaimed, BatchStore, BoxTx, Claim, Claimed, ConsumerId, Earlier,
             KeyClaimed,
@@ -380,8 +378,12 @@ where
             Err(Failed::Unknown(error)) => {
                 self.settle_all(won, || error.clone().into()).await;
             }
+            // Somebody still has the transaction, and with it the connection that counting may need.
             Err(Failed::NotReturned) => {
-                self.settle_all(won, || TransactionNotReturned::new().into()).await;
+                for item in won {
+                    let error = TransactionNotReturned::new().into();
+                    self.settle(item, true, Err(error)).await;
+                }
             }
             // It is one message: of more, each was tried by itself.
             Err(Failed::RolledBack { error, succeeded }) => {

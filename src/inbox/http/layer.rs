@@ -89,8 +89,9 @@ impl<St: InboxStore, X> IdempotencyLayer<St, X> {
     ///
     /// Take the stable id of the client rather than its token: a retry after a refresh has another
     /// token. Where one service answers for several hosts, name the host, too. The path is the one that
-    /// the layer sees: inside of axum's `Router::nest` it lacks the prefix, so give the layers of two
-    /// nested routers two consumers.
+    /// the layer sees: inside of axum's `Router::nest` it lacks the prefix. Where that names a tenant, as in
+    /// `/tenants/{id}`, take the scope from axum's `OriginalUri` extension, or put the layer outside
+    /// of the nest; else two tenants share their keys.
     ///
     /// ```
     /// # use tower_inbox::inbox::{SqliteStore, http::IdempotencyLayer};

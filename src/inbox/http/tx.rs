@@ -2,10 +2,13 @@ use std::{
     error::Error,
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::inbox::InboxTx;
 
@@ -39,11 +42,15 @@ use crate::inbox::InboxTx;
 /// When the response, its body included, is there, nobody may hold what [`take`](Self::take) or
 /// [`lock`](Self::lock) returned: then nothing is committed, and the client gets a 500. Usually a
 /// task was spawned with it. Handles may stay wherever they are.
-pub struct IdempotentTx<C: Send + 'static>(Arc<Mutex<Option<InboxTx<C>>>>);
+pub struct IdempotentTx<C: Send + 'static> {
+    tx: Arc<Mutex<Option<InboxTx<C>>>>,
+    /// Whether the request is over; whoever lets go of the transaction then sends it home.
+    over: Arc<AtomicBool>,
+}
 
 impl<C: Send + 'static> IdempotentTx<C> {
     pub(super) fn new(tx: InboxTx<C>) -> Self {
-        Self(Arc::new(Mutex::new(Some(tx))))
+        Self { tx: Arc::new(Mutex::new(Some(tx))), over: Arc::default() }
     }
 
     /// Takes the transaction. Dropping it hands it back to the layer, not to this handle.
@@ -52,8 +59,9 @@ impl<C: Send + 'static> IdempotentTx<C> {
     ///
     /// It was taken, is locked at this moment, or the request is over.
     pub fn take(&self) -> Result<InboxTx<C>, TransactionTaken> {
-        let mut tx = self.0.try_lock().map_err(|_| TransactionTaken::new())?;
-        tx.take().ok_or(TransactionTaken::new())
+        let mut tx = self.tx.try_lock().map_err(|_| TransactionTaken::new())?;
+        // After the request is over there is none, or it goes home with this lock.
+        tx.take().filter(|_| !self.over.load(Ordering::SeqCst)).ok_or(TransactionTaken::new())
     }
 
     /// Waits for the transaction and borrows it, for a request that several parties write for: a
@@ -67,16 +75,19 @@ impl<C: Send + 'static> IdempotentTx<C> {
     ///
     /// Safe to drop at any time. The place in the queue is lost.
     pub async fn lock(&self) -> Result<IdempotentTxGuard<C>, TransactionTaken> {
-        let tx = Arc::clone(&self.0).lock_owned().await;
-        match OwnedMutexGuard::try_map(tx, Option::as_mut) {
-            Ok(tx) => Ok(IdempotentTxGuard(tx)),
-            Err(_) => Err(TransactionTaken::new()),
+        let tx = Arc::clone(&self.tx).lock_owned().await;
+        let guard = IdempotentTxGuard { tx, over: Arc::clone(&self.over) };
+        if guard.tx.is_none() || self.over.load(Ordering::SeqCst) {
+            return Err(TransactionTaken::new());
         }
+        Ok(guard)
     }
 
-    /// Sends a transaction home that nobody holds.
+    /// Sends the transaction home, now or when whoever holds it lets go.
     fn close(&self) {
-        if let Ok(mut tx) = self.0.try_lock() {
+        // Before the lock is tried: a guard that is dropped in between sees it.
+        self.over.store(true, Ordering::SeqCst);
+        if let Ok(mut tx) = self.tx.try_lock() {
             tx.take();
         }
     }
@@ -84,7 +95,7 @@ impl<C: Send + 'static> IdempotentTx<C> {
 
 impl<C: Send + 'static> Clone for IdempotentTx<C> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { tx: Arc::clone(&self.tx), over: Arc::clone(&self.over) }
     }
 }
 
@@ -95,27 +106,36 @@ impl<C: Send + 'static> fmt::Debug for IdempotentTx<C> {
 }
 
 /// The transaction, borrowed; dereferences to the connection.
-pub struct IdempotentTxGuard<C: Send + 'static>(
-    OwnedMappedMutexGuard<Option<InboxTx<C>>, InboxTx<C>>,
-);
+pub struct IdempotentTxGuard<C: Send + 'static> {
+    tx: OwnedMutexGuard<Option<InboxTx<C>>>,
+    over: Arc<AtomicBool>,
+}
 
 impl<C: Send + 'static> Deref for IdempotentTxGuard<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.0
+        self.tx.as_ref().expect("a guard is made of a transaction that is there")
     }
 }
 
 impl<C: Send + 'static> DerefMut for IdempotentTxGuard<C> {
     fn deref_mut(&mut self) -> &mut C {
-        &mut self.0
+        self.tx.as_mut().expect("a guard is made of a transaction that is there")
+    }
+}
+
+impl<C: Send + 'static> Drop for IdempotentTxGuard<C> {
+    fn drop(&mut self) {
+        if self.over.load(Ordering::SeqCst) {
+            self.tx.take();
+        }
     }
 }
 
 impl<C: Send + 'static> fmt::Debug for IdempotentTxGuard<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IdempotentTxGuard").field(&*self.0).finish()
+        f.debug_struct("IdempotentTxGuard").finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod ages;
 mod batch;
 mod clock;
+mod group;
 mod poison;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -39,6 +40,7 @@ pub use batch::{BatchClaim, BatchClaimed, BatchStore, KeyClaimed};
 pub use clock::Clock;
 #[cfg(all(not(feature = "testing"), any(feature = "postgres", feature = "sqlite")))]
 use clock::Clock;
+pub use group::GroupStore;
 pub use poison::{Attempt, Attempts, Begun, Burial, Buried, Failure, PoisonStore};
 pub use record::{Record, RecordStore};
 pub use redelivery::{LetterId, RedeliveryStore, TakenLetter};

@@ -1,4 +1,4 @@
-use sqlx::{Database, pool::PoolConnection};
+use sqlx::{Connection, Database, pool::PoolConnection};
 use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 
 use super::shelf::WayBack;
@@ -90,7 +90,14 @@ impl<DB: Driver> Held<DB> {
         let begun = DB::TransactionManager::begin(self.connection_mut(), Some(statement)).await;
         match &begun {
             Ok(()) => self.phase = Phase::Open,
-            Err(sqlx::Error::Database(_)) => self.phase = Phase::Idle,
+            // sqlx has read the refusal, and not yet that the session is ready again. Whatever is
+            // sent before that is a second query under way. If this connection is then lost, a
+            // PgBouncer that has seen the end of the first takes the session for idle, and gives the
+            // answer to the second to whoever comes next: another message's duplicate.
+            Err(sqlx::Error::Database(_)) => {
+                self.connection_mut().flush().await?;
+                self.phase = Phase::Idle;
+            }
             Err(_) => {}
         }
         begun

@@ -119,7 +119,9 @@ where
     handle(&store, consumer, &[1]).await;
     let (answers, _) = claim_batch(&store, consumer, &[1, 2, 3, 4, 5]).await;
     assert_eq!(answers, "ddddd");
-    assert_eq!(sweep(&store, Duration::ZERO).await, 0, "all of them have a new window");
+    sweep(&store, Duration::ZERO).await;
+    let (answers, _) = claim_batch(&store, consumer, &[1, 2, 3, 4, 5]).await;
+    assert_eq!(answers, "ddddd", "all of them have a new window");
 }
 
 /// A transaction that is dropped, not ended, takes all claims of its batch along.

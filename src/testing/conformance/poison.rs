@@ -1,12 +1,16 @@
 //! The facts that hold for every [`PoisonStore`], one function each.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
+
+use tokio::sync::Notify;
 
 use super::{
     Name, Oops, claim, deliver, deliver_leased, key, layer, leased_layer, registered, window,
@@ -112,13 +116,22 @@ where
         .in_flight_wait(Duration::from_secs(5))
         .dead_letters(DeadLetterPolicy::after(2));
     for _ in 0..2 {
-        let handler = |received: Received<Name, H::Connection>| async move {
-            let _held = received;
-            std::future::pending().await
+        let begun = Notify::new();
+        let handler = |received: Received<Name, H::Connection>| {
+            begun.notify_one();
+            async move {
+                let _held = received;
+                std::future::pending().await
+            }
         };
-        let delivery = deliver(&layer, Name("a"), handler);
         // As a worker that dies: the future is dropped while the handler runs.
-        tokio::time::timeout(Duration::from_millis(300), delivery).await.unwrap_err();
+        let mut delivery = pin!(deliver(&layer, Name("a"), handler));
+        let mut handling = pin!(begun.notified());
+        poll_fn(|cx| {
+            assert!(delivery.as_mut().poll(cx).is_pending(), "the handler does not end");
+            handling.as_mut().poll(cx)
+        })
+        .await;
     }
     // Whoever began a moment ago may still come to its claim.
     let error = deliver(&layer, Name("a"), unreachable::<H>).await.unwrap_err();

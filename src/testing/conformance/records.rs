@@ -226,9 +226,9 @@ where
         |_: Received<Name, H::Connection>| async { Ok::<_, BoxError>("receipt".to_owned()) };
     let _ = deliver(&layer, Name("a"), answers).await.unwrap();
     assert_eq!(super::sweep(&harness.store(), Duration::ZERO).await, 0);
-    harness.clock().advance(12 * 3600);
+    harness.clock().advance(23 * 3600);
     let _ = deliver(&layer, Name("b"), answers).await.unwrap();
-    harness.clock().advance(12 * 3600 + 2);
+    harness.clock().advance(3602 + harness.sweeps_late().as_secs().cast_signed());
     assert_eq!(super::sweep(&harness.store(), Duration::ZERO).await, 2, "a claim and its record");
     let again = deliver(&layer, Name("b"), answers).await.unwrap();
     assert_eq!(again, Replay::Replayed("receipt".to_owned()));

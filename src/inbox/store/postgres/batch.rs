@@ -23,7 +23,9 @@ impl BatchStore for PgStore {
         claim: BatchClaim,
     ) -> BoxFuture<'static, Result<BatchClaimed<PgConnection>, StoreError>> {
         let store = self.clone();
-        Box::pin(async move { claim_batch(&store, claim).await })
+        Box::pin(async move {
+            claim_batch(&store, include_str!("sql/claim_batch.sql"), claim, None).await
+        })
     }
 
     fn handled(
@@ -42,9 +44,13 @@ impl BatchStore for PgStore {
 /// open when that fails. sqlx drops the rows of a statement that begins; what is not won comes as an
 /// error, raised after a savepoint if there is something to keep. Going back to the savepoint keeps
 /// it, and lets sqlx know of the transaction.
-async fn claim_batch(
+///
+/// The statement takes a value more where `beside_flat` has one.
+pub(super) async fn claim_batch(
     store: &PgStore,
+    text: &'static str,
     claim: BatchClaim,
+    beside_flat: Option<bool>,
 ) -> Result<BatchClaimed<PgConnection>, StoreError> {
     let mut answers = vec![KeyClaimed::Won; claim.keys.len()];
     if claim.keys.is_empty() {
@@ -55,15 +61,17 @@ async fn claim_batch(
     sorted.sort_unstable_by_key(|(_, key)| *key);
     let keys: Vec<InboxKey> = sorted.iter().map(|(_, key)| *key).collect();
     let lock_ids: Vec<i64> = keys.iter().map(|key| lock_id(claim.consumer, *key)).collect();
-    let begun = Statement::new(include_str!("sql/claim_batch.sql"))
+    let statement = Statement::new(text)
         .value(claim.consumer.get())
         .value(&*keys)
         .value(&*lock_ids)
         .value(claim.window.as_secs().cast_signed())
-        .value(i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX))
-        .value(store.now())
-        .then(BEGIN, store)
-        .await?;
+        .value(i32::try_from(claim.wait.as_millis()).unwrap_or(i32::MAX));
+    let statement = match beside_flat {
+        None => statement,
+        Some(beside_flat) => statement.value(beside_flat),
+    };
+    let begun = statement.value(store.now()).then(BEGIN, store).await?;
     let (mut held, error) = match begun {
         Begun::Open(held) => return Ok(BatchClaimed::new(answers, Some(Box::new(PgTx(held))))),
         Begun::Refused(held, error) => (held, error),
@@ -139,7 +147,7 @@ fn parse(word: &str) -> Option<Vec<(usize, KeyClaimed)>> {
 }
 
 /// Below zero the age is not known.
-fn earlier(age: i64) -> Earlier {
+pub(super) fn earlier(age: i64) -> Earlier {
     u64::try_from(age)
         .map_or_else(|_| Earlier::unknown(), |age| Earlier::ago(Duration::from_secs(age)))
 }

@@ -69,8 +69,8 @@ pub(super) fn lock_id(consumer: ConsumerId, key: InboxKey) -> i64 {
     xxh64(&bytes, 0).cast_signed()
 }
 
-/// The age that `tower_inbox.make_room` reports with a duplicate.
-fn earlier(error: &sqlx::Error) -> Earlier {
+/// The age that `tower_inbox.make_room` and its like report with a duplicate.
+pub(super) fn earlier(error: &sqlx::Error) -> Earlier {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
     let detail = error.and_then(PgDatabaseError::detail);
     match detail.and_then(|age| age.parse::<u64>().ok()) {

@@ -29,7 +29,16 @@ pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_TRANSACTION: &str = "25P01";
 
+/// SQLSTATE of `tower_inbox.bucket_level`.
+const LEVEL: &str = "TI010";
+
 pub(super) fn classify(error: sqlx::Error, context: &str) -> StoreError {
+    if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(LEVEL) {
+        let why = "buckets need `read committed`, and the session's default_transaction_isolation \
+                   is another: set it for the store's pool";
+        return StoreError::new(StoreErrorKind::Other, format!("{context}: {why}"))
+            .with_source(error);
+    }
     sql_error::classify(error, context, kind)
 }
 

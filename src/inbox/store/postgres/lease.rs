@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{PgStore, claim::lock_id, error, statement::Statement};
 use crate::{
@@ -23,10 +23,15 @@ pub(super) async fn lease(
         .fetch_often(store)
         .await
         .map_err(classify)?;
-    Ok(match row.try_get::<i32, _>(0).map_err(classify)? {
+    answer(&row, request).map_err(classify)
+}
+
+/// What the row says that `tower_inbox.lease` and its like return.
+pub(super) fn answer(row: &PgRow, request: &LeaseRequest) -> Result<LeaseClaimed, sqlx::Error> {
+    Ok(match row.try_get::<i32, _>(0)? {
         0 => {
-            let token = row.try_get(1).map_err(classify)?;
-            let attempt: i32 = row.try_get(2).map_err(classify)?;
+            let token = row.try_get(1)?;
+            let attempt: i32 = row.try_get(2)?;
             LeaseClaimed::Granted(Grant::new(
                 request.consumer,
                 request.key,
@@ -34,7 +39,7 @@ pub(super) async fn lease(
                 attempt.cast_unsigned(),
             ))
         }
-        1 => LeaseClaimed::Duplicate(earlier(row.try_get(1).map_err(classify)?)),
+        1 => LeaseClaimed::Duplicate(earlier(row.try_get(1)?)),
         _ => LeaseClaimed::InFlight,
     })
 }
@@ -62,17 +67,13 @@ pub(super) async fn settle_in(
 }
 
 fn settlement(text: &'static str, store: &PgStore, grant: Grant, deed: Deed) -> Statement {
-    let (deed, seconds) = match deed {
-        Deed::Complete(window) => ("complete", window.as_secs()),
-        Deed::Release => ("release", 0),
-        Deed::Extend(lease) => ("extend", lease.as_secs()),
-    };
+    let (deed, seconds) = words(deed);
     Statement::new(text)
         .value(deed)
         .value(grant.consumer.get())
         .value(grant.key)
         .value(grant.token)
-        .value(seconds.cast_signed())
+        .value(seconds)
         .value(store.now())
 }
 
@@ -80,6 +81,16 @@ fn settlement(text: &'static str, store: &PgStore, grant: Grant, deed: Deed) -> 
 pub(super) fn earlier(age_s: Option<i64>) -> Earlier {
     let age = age_s.and_then(|seconds| u64::try_from(seconds).ok());
     age.map_or_else(Earlier::unknown, |seconds| Earlier::ago(Duration::from_secs(seconds)))
+}
+
+/// A deed as `tower_inbox.settle` and its like name it, and for how many seconds.
+pub(super) fn words(deed: Deed) -> (&'static str, i32) {
+    let (word, seconds) = match deed {
+        Deed::Complete(window) => ("complete", window.as_secs()),
+        Deed::Release => ("release", 0),
+        Deed::Extend(lease) => ("extend", lease.as_secs()),
+    };
+    (word, seconds.cast_signed())
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

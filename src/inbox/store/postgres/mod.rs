@@ -3,6 +3,7 @@
 mod admin;
 mod ages;
 mod batch;
+mod buckets;
 mod claim;
 mod error;
 mod lease;
@@ -29,6 +30,8 @@ use crate::{
     key::InboxKey,
     schema::PgSchema,
 };
+
+pub use buckets::PgBucketStore;
 
 /// The inbox in PostgreSQL, on a pool of your own.
 ///

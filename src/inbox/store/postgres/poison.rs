@@ -140,13 +140,10 @@ async fn forget_attempts(
     consumer: ConsumerId,
     key: InboxKey,
 ) -> Result<(), StoreError> {
-    // The session is ours until the commit, but a name that sqlx gave a statement in another one
-    // may be unknown in it.
-    sqlx::query(include_str!("sql/forget_attempts.sql"))
-        .persistent(false)
-        .bind(consumer.get())
-        .bind(Uuid::from(key))
-        .execute(connection)
+    Statement::new(include_str!("sql/forget_attempts.sql"))
+        .value(consumer.get())
+        .value(key)
+        .execute_in(connection)
         .await
         .map(drop)
         .map_err(failed)

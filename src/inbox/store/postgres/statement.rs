@@ -283,6 +283,12 @@ impl From<i32> for Value {
     }
 }
 
+impl From<Option<i32>> for Value {
+    fn from(number: Option<i32>) -> Self {
+        Self::new(number.map_or("null".into(), |number| number.to_string()), "int4")
+    }
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::new(number.to_string(), "int8")

@@ -156,7 +156,7 @@ pub(super) fn seconds(length: Duration) -> i32 {
 }
 
 // About 5 000 rows: some milliseconds of deleting, and one short transaction.
-const PAGES: i64 = 32;
+pub(super) const PAGES: i64 = 32;
 // "tower-in" as a number; one process deletes at a time.
 const LOCK_ID: i64 = 0x746f_7765_722d_696e;
 // How long the attempts at a message that was never completed are remembered.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    inbox::store::{Claim, Claimed, ConsumerId, Earlier, OpenTx},
+    inbox::store::{Claim, Claimed, ConsumerId, Earlier, KeyClaimed, OpenTx},
     key::InboxKey,
 };
 
@@ -46,24 +46,35 @@ async fn contend(
     mut tx: SqliteTx,
     claim: Claim,
 ) -> Result<Claimed<SqliteConnection>, StoreError> {
+    match contend_in(tx.connection_mut(), claim, store.now()).await? {
+        KeyClaimed::Won => Ok(Claimed::Won(Box::new(tx))),
+        KeyClaimed::Duplicate(earlier) => {
+            Box::new(tx).rollback().await.map(|()| Claimed::Duplicate(earlier))
+        }
+        KeyClaimed::InFlight => Box::new(tx).rollback().await.map(|()| Claimed::InFlight),
+    }
+}
+
+/// The same in a transaction of others.
+pub(super) async fn contend_in(
+    connection: &mut SqliteConnection,
+    claim: Claim,
+    now: Now,
+) -> Result<KeyClaimed, StoreError> {
     let Claim { consumer, key, window, .. } = claim;
-    let now = store.now();
-    let held = holder(tx.connection_mut(), consumer, key, now).await;
-    match held.map_err(failed)? {
+    match holder(connection, consumer, key, now).await.map_err(failed)? {
+        Holder::Claim(earlier) => Ok(KeyClaimed::Duplicate(earlier)),
+        Holder::Lease => Ok(KeyClaimed::InFlight),
         Holder::Nobody => {
-            take(tx.connection_mut(), consumer, key, now.after(window)).await.map_err(failed)?;
+            take(connection, consumer, key, now.after(window)).await.map_err(failed)?;
             sqlx::query(include_str!("sql/forget_lease.sql"))
                 .bind(consumer.get())
                 .bind(key.as_bytes().as_slice())
-                .execute(tx.connection_mut())
+                .execute(connection)
                 .await
                 .map_err(failed)?;
-            Ok(Claimed::Won(Box::new(tx)))
+            Ok(KeyClaimed::Won)
         }
-        Holder::Claim(earlier) => {
-            Box::new(tx).rollback().await.map(|()| Claimed::Duplicate(earlier))
-        }
-        Holder::Lease => Box::new(tx).rollback().await.map(|()| Claimed::InFlight),
     }
 }
 

@@ -5,6 +5,7 @@ mod ages;
 mod batch;
 mod claim;
 mod error;
+mod group;
 mod lease;
 mod poison;
 mod record;

@@ -22,7 +22,8 @@ pub(super) async fn forget(
     intervention: &Intervention,
 ) -> Result<Forgotten, StoreError> {
     let failed = |error| classify(error, "could not forget the message");
-    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } =
+        find(store, &intervention.consumer).await?.in_flat(&intervention.consumer, true)?;
     let Some(mut tx) = lock(store, consumer, intervention).await? else {
         return Ok(Forgotten::InTransaction);
     };
@@ -43,7 +44,8 @@ pub(super) async fn requeue(
     intervention: &Intervention,
 ) -> Result<Requeued, StoreError> {
     let failed = |error| classify(error, "could not requeue the dead letter");
-    let Found { id: consumer, window, .. } = find(store, &intervention.consumer).await?;
+    let Found { id: consumer, window, .. } =
+        find(store, &intervention.consumer).await?.in_flat(&intervention.consumer, true)?;
     let Some(mut tx) = lock(store, consumer, intervention).await? else {
         return Ok(Requeued::InFlight);
     };

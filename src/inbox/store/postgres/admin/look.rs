@@ -4,7 +4,7 @@ use sqlx::{Row, postgres::PgRow, types::Uuid};
 
 use super::super::{PgStore, claim::lock_id, error::classify, statement::Statement};
 use crate::{
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     inbox::store::{
         AgeHistogram, Attempts, AuditEntry, AuditFilter, ClaimFilter, ClaimState, ClaimSummary,
         ConsumerId, ConsumerSummary, Cursor, DeadLetter, Explanation, FailedAttempts, LeaseSummary,
@@ -43,7 +43,8 @@ pub(super) async fn claims(
     paging: &Paging,
 ) -> Result<Page<ClaimSummary>, StoreError> {
     let failed = |error| classify(error, "could not list the claims");
-    let Found { id: consumer, window, .. } = find(store, &filter.consumer).await?;
+    let Found { id: consumer, window, .. } =
+        find(store, &filter.consumer).await?.in_flat(&filter.consumer, false)?;
     let after = paging.after.as_ref().map(place::key).transpose()?;
     let rows = Statement::new(include_str!("sql/claims.sql"))
         .value(consumer.get())
@@ -79,7 +80,8 @@ pub(super) async fn explain(
     key: InboxKey,
 ) -> Result<Explanation, StoreError> {
     let failed = |error| classify(error, "could not explain the message");
-    let Found { id, window, probe } = find(store, &consumer).await?;
+    let Found { id, window, probe, .. } =
+        find(store, &consumer).await?.in_flat(&consumer, false)?;
     let row = seen_query(store, id, key).fetch_one(&store.pool).await.map_err(failed)?;
     let state = seen(&row, window).map_err(failed)?.state();
     let window = Duration::from_secs(window.cast_unsigned());
@@ -180,6 +182,25 @@ pub(super) struct Found {
     /// In seconds.
     pub(super) window: i64,
     pub(super) probe: InboxKey,
+    store: String,
+}
+
+impl Found {
+    /// Refuses a consumer whose claims are elsewhere, where they would read as if there were none.
+    pub(super) fn in_flat(self, consumer: &str, only: bool) -> Result<Self, StoreError> {
+        match &*self.store {
+            "flat" => Ok(self),
+            // Also in the flat table, for those who only look.
+            "both" if !only => Ok(self),
+            _ => Err(StoreError::new(
+                StoreErrorKind::Other,
+                format!(
+                    "the claims of the consumer {consumer:?} are in buckets, where nobody can look \
+                     or forget by hand yet; the view tower_inbox.bucket shows them"
+                ),
+            )),
+        }
+    }
 }
 
 pub(super) async fn find(store: &PgStore, consumer: &str) -> Result<Found, StoreError> {
@@ -193,7 +214,8 @@ pub(super) async fn find(store: &PgStore, consumer: &str) -> Result<Found, Store
     let probe: Uuid = row.try_get(1).map_err(failed)?;
     let window: i32 = row.try_get(2).map_err(failed)?;
     let id = ConsumerId::new(row.try_get(0).map_err(failed)?);
-    Ok(Found { id, window: window.into(), probe: probe.into() })
+    let store = row.try_get(3).map_err(failed)?;
+    Ok(Found { id, window: window.into(), probe: probe.into(), store })
 }
 
 pub(super) fn seen_query(store: &PgStore, consumer: ConsumerId, key: InboxKey) -> Statement {

@@ -1,3 +1,3 @@
-select id, key_probe, window_s
+select id, key_probe, window_s, store
 from tower_inbox.consumer
 where name = $1

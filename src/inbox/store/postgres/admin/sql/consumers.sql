@@ -1,13 +1,24 @@
 with now as materialized (
     select floor(tower_inbox.now_s($1))::int4 as s
 ),
+claim as (
+    select i.consumer, i.key, i.expires_at
+    from tower_inbox.inbox i
+    join tower_inbox.consumer c
+      on c.id = i.consumer and c.store <> 'buckets'
+    union all
+    select b.consumer, b.key, b.expires_at
+    from tower_inbox.bucket b
+    join tower_inbox.consumer c
+      on c.id = b.consumer and c.store = 'buckets'
+),
 claims as (
     select
         i.consumer,
         count(*) filter (where i.expires_at > now.s and l.key is null and d.key is null) as live,
         count(*) filter (where i.expires_at > now.s and l.key is not null) as in_flight,
         count(*) filter (where i.expires_at <= now.s) as expired
-    from tower_inbox.inbox i
+    from claim i
     cross join now
     left join tower_inbox.lease l
       on l.consumer = i.consumer and l.key = i.key and l.lease_until = i.expires_at

@@ -16,6 +16,11 @@ impl<S: Clone> Handlers<S> {
         Self { ready: Some(ready), clones }
     }
 
+    /// Where nobody has polled one yet.
+    pub(super) const fn unready(clones: S) -> Self {
+        Self { ready: None, clones }
+    }
+
     /// Sees to it that one is ready.
     pub(super) async fn make_ready<R>(&mut self) -> Result<(), BoxError>
     where

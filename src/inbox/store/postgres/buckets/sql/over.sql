@@ -1,0 +1,1 @@
+select tower_inbox.bucket_over($1, $2)

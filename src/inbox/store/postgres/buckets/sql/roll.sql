@@ -1,0 +1,1 @@
+select tower_inbox.bucket_roll($1, $2)

@@ -1,0 +1,1 @@
+select tower_inbox.bucket_enter($1, $2, $3)
