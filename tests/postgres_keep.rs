@@ -50,6 +50,67 @@ async fn it_goes_back_when_its_time_is_over(_: PgPoolOptions, options: PgConnect
     .expect("it is kept for good");
 }
 
+/// sqlx counts transactions, and counts one while a connection is kept.
+#[sqlx::test(migrations = false)]
+async fn the_pools_other_users_begin_as_ever(_: PgPoolOptions, options: PgConnectOptions) {
+    let pool = small_pool(options.clone(), 1).await;
+    let service = inbox(&pool, Duration::from_millis(20)).await;
+    let mut witness = PgConnection::connect_with(&options).await.unwrap();
+    for message in 0..10 {
+        assert_eq!(service.clone().oneshot(message).await.unwrap(), Outcome::Handled(()));
+        let mut tx = pool.begin().await.unwrap();
+        assert_eq!(state(&mut witness, message).await, "idle in transaction");
+        sqlx::query("insert into effect (message) values (-1)").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(state(&mut witness, message).await, "idle");
+    }
+    let others: i64 = sqlx::query_scalar("select count(*) from effect where message = -1")
+        .fetch_one(&mut witness)
+        .await
+        .unwrap();
+    assert_eq!(others, 10);
+}
+
+/// The handler of a delivery on a kept connection can use savepoints, fail, or be dropped.
+#[sqlx::test(migrations = false)]
+async fn what_a_handler_may_do_it_may_do_on_it(_: PgPoolOptions, options: PgConnectOptions) {
+    let pool = small_pool(options.clone(), 1).await;
+    let store = PgStore::new(pool.clone()).keep(LONG);
+    store.schema().up().await.unwrap();
+    sqlx::query("create table effect (message int8, backend int4)").execute(&pool).await.unwrap();
+    let handler = |mut received: Received<u64, PgConnection>| async move {
+        let message = received.message.cast_signed();
+        let insert = "insert into effect (message) values ($1)";
+        sqlx::query(insert).bind(message).execute(&mut *received.tx).await?;
+        let mut inner = received.tx.begin().await?;
+        sqlx::query(insert).bind(-message).execute(&mut *inner).await?;
+        inner.rollback().await?;
+        match message % 5 {
+            1 => return Err(BoxError::from("it fails")),
+            2 => drop(sqlx::query("select 1 / 0").execute(&mut *received.tx).await),
+            3 => std::mem::forget(received.tx.begin().await?),
+            4 => std::future::pending().await,
+            _ => {}
+        }
+        Ok(())
+    };
+    let service = InboxLayer::new("billing", store)
+        .dedup_by(|message: &u64| *message)
+        .layer(service_fn(handler));
+    for message in 1..=30 {
+        let delivery = service.clone().oneshot(message);
+        let patience = if message % 5 == 4 { Duration::from_millis(500) } else { PATIENCE };
+        let outcome = timeout(patience, delivery).await;
+        assert_eq!(matches!(outcome, Ok(Ok(_))), message % 5 == 0, "{message}: {outcome:?}");
+    }
+    let mut witness = PgConnection::connect_with(&options).await.unwrap();
+    let effects: Vec<i64> = sqlx::query_scalar("select message from effect order by message")
+        .fetch_all(&mut witness)
+        .await
+        .unwrap();
+    assert_eq!(effects, [5, 10, 15, 20, 25, 30]);
+}
+
 #[sqlx::test(migrations = false)]
 async fn others_get_a_connection_of_a_busy_pool(_: PgPoolOptions, options: PgConnectOptions) {
     let pool = small_pool(options, 1).await;

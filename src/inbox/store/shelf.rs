@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Pool, pool::PoolConnection};
+use sqlx::Pool;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
     time::{Instant, sleep_until},
 };
 
-use super::sql_tx::{Driver, Held};
+use super::sql_tx::{Driver, Held, Spare};
 
 /// Connections that go from delivery to delivery, and not back to their pool after each.
 ///
@@ -43,7 +43,7 @@ struct State<DB: Driver> {
 }
 
 struct Away<DB: Driver> {
-    connection: PoolConnection<DB>,
+    connection: Spare<DB>,
     until: Instant,
 }
 
@@ -168,7 +168,7 @@ impl<DB: Driver> Drop for Place<'_, DB> {
 
 impl<DB: Driver> WayBack<DB> {
     /// Leaves a clean connection to the next delivery, or gives it to the pool.
-    pub(super) fn put(self, connection: PoolConnection<DB>) {
+    pub(super) fn put(self, connection: Spare<DB>) {
         let Self { shelf, until } = self;
         shelf.put(Away { connection, until });
     }

@@ -14,8 +14,33 @@ pub(super) trait Driver: Database {
     /// Sends what is queued without waiting for the answer, if the pool may be late in doing so.
     fn send_queued(connection: &mut Self::Connection);
 
-    /// Sends what is queued without waiting for the answer.
-    fn send_now(connection: &mut Self::Connection);
+    /// Begins while the driver counts a transaction that has ended; it counts the new one in its
+    /// place.
+    fn begin_in_place(
+        connection: &mut Self::Connection,
+        statement: SqlStr,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Makes the driver count none, where it counts a transaction that has ended.
+    fn count_none(connection: &mut Self::Connection);
+}
+
+/// A connection without a transaction, on its way from one delivery to the next. The driver may count
+/// a transaction that has ended; who gets the connection from its pool shall not meet that.
+pub(super) struct Spare<DB: Driver>(Option<PoolConnection<DB>>);
+
+impl<DB: Driver> Spare<DB> {
+    fn into_inner(mut self) -> Option<PoolConnection<DB>> {
+        self.0.take()
+    }
+}
+
+impl<DB: Driver> Drop for Spare<DB> {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            DB::count_none(connection);
+        }
+    }
 }
 
 /// A pooled connection with a transaction that begins, is open, or ends.
@@ -40,9 +65,7 @@ enum Phase {
     Unknown,
     /// A transaction is open.
     Open,
-    /// An empty transaction is open, and nothing else is known against the session.
-    Chained,
-    /// No transaction, and nothing is known against the session.
+    /// No transaction, and nothing is known against the session. The driver may count one.
     Clean,
     /// The driver's idea of the session and the session differ, or it is gone.
     Broken,
@@ -54,10 +77,9 @@ impl<DB: Driver> Held<DB> {
     }
 
     /// One that another delivery has left.
-    pub(super) fn kept(connection: PoolConnection<DB>, way_back: WayBack<DB>) -> Self {
-        let mut held = Self::to_keep(connection, way_back);
-        held.kept = true;
-        held
+    pub(super) fn kept(spare: Spare<DB>, way_back: WayBack<DB>) -> Self {
+        let (connection, way_back) = (spare.into_inner(), Some(way_back));
+        Self { connection, phase: Phase::Clean, way_back, kept: true }
     }
 
     /// One from the pool that may be left to another delivery.
@@ -67,9 +89,16 @@ impl<DB: Driver> Held<DB> {
         held
     }
 
+    /// Whether another delivery had it before, and nobody has asked it since if it is alive.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(super) fn is_kept(&self) -> bool {
+    pub(super) fn was_kept(&self) -> bool {
         self.kept
+    }
+
+    /// Whether it may go to another delivery.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.way_back.is_some()
     }
 
     /// Makes the connection fit. When that fails, or is dropped, it is closed.
@@ -87,7 +116,13 @@ impl<DB: Driver> Held<DB> {
     /// Begins with a statement that leaves no transaction behind when the database refuses it.
     pub(super) async fn begin(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
         self.phase = Phase::Unknown;
-        let begun = DB::TransactionManager::begin(self.connection_mut(), Some(statement)).await;
+        let counted = self.depth() > 0;
+        let connection = self.connection_mut();
+        let begun = if counted {
+            DB::begin_in_place(connection, statement).await
+        } else {
+            DB::TransactionManager::begin(connection, Some(statement)).await
+        };
         match &begun {
             Ok(()) => self.phase = Phase::Open,
             // sqlx has read the refusal, and not yet that the session is ready again. Whatever is
@@ -132,7 +167,6 @@ impl<DB: Driver> Held<DB> {
         self.phase = match after {
             After::Keep => Phase::Clean,
             After::RollBack => Phase::Open,
-            After::Chained => Phase::Chained,
             After::Close => Phase::Broken,
         };
         ended
@@ -152,9 +186,6 @@ impl<DB: Driver> Held<DB> {
 pub(super) enum After {
     /// It has none, and may serve the next delivery.
     Keep,
-    /// It has an empty one, to be rolled back first.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    Chained,
     /// There is one to be rolled back first.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     RollBack,
@@ -166,22 +197,12 @@ impl<DB: Driver> Drop for Held<DB> {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         match self.phase {
-            Phase::Idle => {}
+            Phase::Idle => drop(Spare(Some(connection))),
             Phase::Clean => {
-                if let Some(way_back) = self.way_back.take() {
-                    way_back.put(connection);
-                }
-            }
-            Phase::Chained => {
-                DB::TransactionManager::start_rollback(&mut connection);
+                let spare = Spare(Some(connection));
                 match self.way_back.take() {
-                    Some(way_back) => {
-                        // Nobody may come for it in a while, and it is not to hold a transaction
-                        // open until then.
-                        DB::send_now(&mut connection);
-                        way_back.put(connection);
-                    }
-                    None => DB::send_queued(&mut connection),
+                    Some(way_back) => way_back.put(spare),
+                    None => drop(spare),
                 }
             }
             Phase::Broken => connection.close_on_drop(),

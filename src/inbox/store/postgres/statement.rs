@@ -191,7 +191,7 @@ pub(super) async fn begin_with(
         let Err(error) = held.begin(AssertSqlSafe(statement(form)).into_sql_str()).await else {
             return Ok(Begun::Open(held));
         };
-        if held.is_kept() && ends_session(&error) {
+        if held.was_kept() && ends_session(&error) {
             // It died since the delivery before. Nothing was committed: a transaction that nobody
             // has ended is gone with its session.
             held.discard();

@@ -4,7 +4,7 @@ use std::{
 };
 
 use sqlx::{Connection, PgConnection, Postgres, postgres::PgTransactionManager};
-use sqlx_core::transaction::TransactionManager;
+use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::classify;
@@ -32,13 +32,27 @@ impl Driver for Postgres {
         let one_thread = Handle::try_current()
             .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread);
         if one_thread {
-            Self::send_now(connection);
+            // The first poll writes. The pool reads the answer.
+            let _ = pin!(connection.ping()).poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 
-    fn send_now(connection: &mut PgConnection) {
-        // The first poll writes. Whoever uses the connection next reads the answer.
-        let _ = pin!(connection.ping()).poll(&mut Context::from_waker(Waker::noop()));
+    async fn begin_in_place(
+        connection: &mut PgConnection,
+        statement: SqlStr,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statement).execute(connection).await.map(drop)
+    }
+
+    fn count_none(connection: &mut PgConnection) {
+        if PgTransactionManager::get_transaction_depth(connection) == 0 {
+            return;
+        }
+        // The driver counts down with a rollback only, and PostgreSQL warns of one without a
+        // transaction. So it gets one. The first poll writes; the pool reads the answers to both.
+        let _ = pin!(sqlx::raw_sql("begin").execute(&mut *connection))
+            .poll(&mut Context::from_waker(Waker::noop()));
+        PgTransactionManager::start_rollback(connection);
     }
 }
 
@@ -60,7 +74,11 @@ impl OpenTx<PgConnection> for PgTx {
     /// acknowledged and lost. `savepoint` fails there, at less cost than any query, and where the
     /// handler ended the transaction itself. The chained transaction is empty, and closed by the
     /// rollback that the drop queues, in the round trip in which the pool takes the connection back
-    /// anyway.
+    /// anyway. (sqlx counts transactions, and counts down by queueing a rollback, which without a
+    /// transaction would be a warning in the server's log.)
+    ///
+    /// Where the connection goes to another delivery, nothing is queued: the chained transaction is
+    /// closed with the commit, and the next claim begins in the place of the one that sqlx counts.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
             if self.0.depth() != 1 {
@@ -69,13 +87,19 @@ impl OpenTx<PgConnection> for PgTx {
                     "the handler returned success with a savepoint still open",
                 ));
             }
+            let stays = self.0.may_be_kept();
             self.0
                 .end(async |connection| {
-                    let ended =
-                        sqlx::raw_sql("savepoint s;commit and chain").execute(connection).await;
+                    let commit = if stays {
+                        "savepoint s;commit and chain;rollback"
+                    } else {
+                        "savepoint s;commit and chain"
+                    };
+                    let ended = sqlx::raw_sql(commit).execute(connection).await;
                     let after = match &ended {
-                        Ok(_) => After::Chained,
-                        Err(sqlx::Error::Database(_)) => After::RollBack,
+                        Ok(_) if stays => After::Keep,
+                        // The chained transaction, or the failed one.
+                        Ok(_) | Err(sqlx::Error::Database(_)) => After::RollBack,
                         Err(_) => After::Close,
                     };
                     (ended.map(drop), after)

@@ -4,7 +4,7 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, Sqlite, SqliteConnection, sqlite::SqliteTransactionManager};
-use sqlx_core::transaction::TransactionManager;
+use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 
 use super::{SqliteStore, error::classify};
 use crate::{
@@ -31,7 +31,12 @@ impl Driver for Sqlite {
         // The worker thread has it.
     }
 
-    fn send_now(_: &mut SqliteConnection) {
+    async fn begin_in_place(_: &mut SqliteConnection, _: SqlStr) -> Result<(), sqlx::Error> {
+        // Never asked for: it always counts what there is.
+        Err(sqlx::Error::InvalidSavePointStatement)
+    }
+
+    fn count_none(_: &mut SqliteConnection) {
         // The same.
     }
 }
