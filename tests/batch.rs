@@ -21,8 +21,7 @@ use tower_inbox::{
     hook::{BoxFuture, CommitHook, Decision, Delivery},
     inbox::{
         BatchInboxLayer, ByFields, DeadLetterPolicy, DeadLettered, InFlight, KeyReused, Received,
-        SqliteStore, TransactionNotReturned,
-        store::{BatchStore, InboxStore},
+        SqliteStore, TransactionNotReturned, store::BatchStore,
     },
     testing::{Clock, Harness},
 };
@@ -457,7 +456,7 @@ async fn read_first_claims_nothing_for_duplicates() {
     assert_eq!(store.take(), "look");
 }
 
-fn layer<St: InboxStore>(store: St) -> BatchInboxLayer<St, ByFields<ById, u64>>
+fn layer<St>(store: St) -> BatchInboxLayer<St, ByFields<ById, u64>>
 where
     St: BatchStore,
 {
@@ -573,7 +572,10 @@ fn kind<T: std::fmt::Debug>(outcome: Result<T, BoxError>) -> StoreErrorKind {
 
 /// Writes down what the hooks of a layer hear, with the key of each message.
 #[derive(Clone, Default)]
-struct Hears(Arc<Mutex<Vec<(Option<Decision>, [u8; 16])>>>);
+struct Hears(Arc<Mutex<Vec<Heard>>>);
+
+/// A decision about a key; none for what is written before the commit.
+type Heard = (Option<Decision>, [u8; 16]);
 
 impl Hears {
     fn decisions(&self) -> Vec<Decision> {

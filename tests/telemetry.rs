@@ -224,9 +224,12 @@ async fn deliver_watched(level: Level) -> (Vec<BTreeMap<String, String>>, Vec<St
 /// Keeps what becomes of the spans of this crate and of this file.
 struct Watch {
     level: Level,
-    spans: Arc<Mutex<Vec<(&'static str, BTreeMap<String, String>)>>>,
+    spans: Arc<Mutex<Vec<Spanned>>>,
     events: Arc<Mutex<Vec<String>>>,
 }
+
+/// A span's name, and its fields as texts.
+type Spanned = (&'static str, BTreeMap<String, String>);
 
 /// The place of a span in the list.
 struct Place(usize);

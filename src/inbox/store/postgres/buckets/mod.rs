@@ -12,6 +12,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{PgStore, register::meta};
+#[cfg(feature = "testing")]
+use crate::inbox::store::Clock;
 use crate::{
     error::StoreError,
     hook::BoxFuture,
@@ -19,8 +21,8 @@ use crate::{
         Window,
         retention::Sweeper,
         store::{
-            BoxTx, Claim, Claimed, Clock, ConsumerId, Cursor, Deed, DuplicateAges, Grant,
-            InboxStore, LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
+            BoxTx, Claim, Claimed, ConsumerId, Cursor, Deed, DuplicateAges, Grant, InboxStore,
+            LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept,
         },
     },
     key::InboxKey,
