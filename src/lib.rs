@@ -3,10 +3,17 @@
 #![warn(missing_docs)]
 
 pub mod error;
+#[cfg(feature = "events")]
+pub mod events;
 pub mod hook;
 pub mod inbox;
 pub mod key;
 pub mod lines;
+mod outcome;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "events")]
+mod retry;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod schema;
 pub mod telemetry;

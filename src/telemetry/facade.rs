@@ -40,6 +40,20 @@ pub fn describe() {
     describe_counter!(DEAD_LETTERS, Unit::Count, "Messages put among the dead letters");
     describe_counter!(SWEPT_ROWS, Unit::Count, "Rows that the sweeper removed");
     describe_histogram!(SWEEP, Unit::Seconds, "What a round of the sweeper took");
+    describe_counter!(EVENTS, Unit::Count, "Checked events, by what they came to");
+    describe_histogram!(
+        EVENTS_REQUEST,
+        Unit::Seconds,
+        "What a request about events took, retries included"
+    );
+    describe_counter!(EVENTS_RETRIES, Unit::Count, "Tries after the first");
+    describe_counter!(EVENTS_ERRORS, Unit::Count, "Requests about events that failed");
+    describe_counter!(
+        EVENTS_FAILED_OPEN,
+        Unit::Count,
+        "Events that passed without a check because the backend failed"
+    );
+    describe_counter!(EVENTS_LOCAL, Unit::Count, "Events that the local cache was asked for");
     describe_counter!(SWEEP_FAILURES, Unit::Count, "Rounds of the sweeper that failed");
 }
 
@@ -74,6 +88,51 @@ pub(crate) fn sweep_ended(watch: Stopwatch) {
 
 pub(crate) fn sweep_failed() {
     counter!(SWEEP_FAILURES).increment(1);
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_checked(
+    backend: &'static str,
+    duplicates: usize,
+    new: usize,
+    in_flight: usize,
+) {
+    for (outcome, events) in [("duplicate", duplicates), ("new", new), ("in_flight", in_flight)] {
+        if events > 0 {
+            counter!(EVENTS, "backend" => backend, "outcome" => outcome).increment(events as u64);
+        }
+    }
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_asked(backend: &'static str, operation: &'static str, took: Duration) {
+    histogram!(EVENTS_REQUEST, "backend" => backend, "operation" => operation).record(took);
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_retried(backend: &'static str, operation: &'static str) {
+    counter!(EVENTS_RETRIES, "backend" => backend, "operation" => operation).increment(1);
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_failed(
+    backend: &'static str,
+    operation: &'static str,
+    kind: &'static str,
+) {
+    counter!(EVENTS_ERRORS, "backend" => backend, "operation" => operation, "kind" => kind)
+        .increment(1);
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_failed_open(backend: &'static str, events: usize) {
+    counter!(EVENTS_FAILED_OPEN, "backend" => backend).increment(events as u64);
+}
+
+#[cfg(feature = "events")]
+pub(crate) fn events_local(hits: usize, misses: usize) {
+    counter!(EVENTS_LOCAL, "result" => "hit").increment(hits as u64);
+    counter!(EVENTS_LOCAL, "result" => "miss").increment(misses as u64);
 }
 
 /// Measures the parts of one delivery, one after the other.
@@ -132,4 +191,10 @@ const FAILED_ATTEMPTS: &str = "tower_inbox_failed_attempts_total";
 const DEAD_LETTERS: &str = "tower_inbox_dead_letters_total";
 const SWEPT_ROWS: &str = "tower_inbox_swept_rows_total";
 const SWEEP: &str = "tower_inbox_sweep_seconds";
+const EVENTS: &str = "tower_inbox_events_total";
+const EVENTS_REQUEST: &str = "tower_inbox_events_request_seconds";
+const EVENTS_RETRIES: &str = "tower_inbox_events_retries_total";
+const EVENTS_ERRORS: &str = "tower_inbox_events_errors_total";
+const EVENTS_FAILED_OPEN: &str = "tower_inbox_events_failed_open_total";
+const EVENTS_LOCAL: &str = "tower_inbox_events_local_total";
 const SWEEP_FAILURES: &str = "tower_inbox_sweep_failures_total";

@@ -20,6 +20,28 @@ pub(crate) const fn sweep_ended(_: Stopwatch) {}
 
 pub(crate) const fn sweep_failed() {}
 
+#[cfg(feature = "events")]
+pub(crate) use events::*;
+
+#[cfg(feature = "events")]
+mod events {
+    use std::time::Duration;
+
+    type Name = &'static str;
+
+    pub(crate) const fn events_checked(_: Name, _: usize, _: usize, _: usize) {}
+
+    pub(crate) const fn events_asked(_: Name, _: Name, _: Duration) {}
+
+    pub(crate) const fn events_retried(_: Name, _: Name) {}
+
+    pub(crate) const fn events_failed(_: Name, _: Name, _: Name) {}
+
+    pub(crate) const fn events_failed_open(_: Name, _: usize) {}
+
+    pub(crate) const fn events_local(_: usize, _: usize) {}
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing;
 

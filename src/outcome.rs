@@ -2,7 +2,7 @@
 /// an earlier one's does.
 ///
 /// Both mean: acknowledge it. What could not be decided is an error, among them
-/// [`InFlight`](super::InFlight).
+/// [`InFlight`](crate::inbox::InFlight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "acknowledge the message for either outcome, and not for an error"]
 pub enum Outcome<R> {
