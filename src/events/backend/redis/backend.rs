@@ -158,12 +158,13 @@ impl RedisBackend {
         });
         let exact = self.settings.exact;
         let key = format!("{}}}:n", self.base);
-        let layout = Layout::agree(&self.link, &key, shards, exact).await.map_err(|problem| {
-            match problem {
-                Problem::Failed(failure) => failed(failure),
-                Problem::Unfit(text) => BackendError::new(EventsErrorKind::Config, text),
-            }
-        })?;
+        let layout =
+            Layout::agree(&self.link, &key, shards, exact).await.map_err(
+                |problem| match problem {
+                    Problem::Failed(failure) => failed(failure),
+                    Problem::Unfit(text) => BackendError::new(EventsErrorKind::Config, text),
+                },
+            )?;
         self.fits(&layout)?;
         let shards = (0..layout.shards)
             .map(|number| Shard {
@@ -224,14 +225,18 @@ impl RedisBackend {
             }
             Err(failure) => return Err(failure),
         };
-        Ok(answers.iter().map(|answer| info_fields(answer)).map(|info| {
-            let get = |name: &str| info.iter().find(|(field, _)| field == name);
-            let limited = get("maxmemory").is_none_or(|(_, limit)| limit != "0");
-            match get("maxmemory_policy") {
-                Some((_, policy)) if limited => policy.clone(),
-                _ => NO_EVICTION.to_owned(),
-            }
-        }).collect())
+        Ok(answers
+            .iter()
+            .map(|answer| info_fields(answer))
+            .map(|info| {
+                let get = |name: &str| info.iter().find(|(field, _)| field == name);
+                let limited = get("maxmemory").is_none_or(|(_, limit)| limit != "0");
+                match get("maxmemory_policy") {
+                    Some((_, policy)) if limited => policy.clone(),
+                    _ => NO_EVICTION.to_owned(),
+                }
+            })
+            .collect())
     }
 
     /// Does the same for each shard that has events of the batch, and puts the answers together.
