@@ -76,7 +76,8 @@ struct Event<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum Member<'a> {
-    Compact(i64),
+    /// A number of 19 digits.
+    Compact(u64),
     Exact(&'a [u8]),
 }
 
@@ -256,7 +257,7 @@ impl RedisBackend {
                 let member = if agreed.layout.exact {
                     Member::Exact(id)
                 } else {
-                    Member::Compact(signature.low.cast_signed())
+                    Member::Compact(digits(signature.low))
                 };
                 let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
                 groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
@@ -424,7 +425,7 @@ impl RedisBackend {
         let parts = u64::from(agreed.layout.shards) * length.checked_div(slot).unwrap_or(1).max(1);
         let hashes: Vec<_> = events.iter().map(|event| event.hash).collect();
         let (table, mask) = shard.known.about(length, &hashes);
-        let mut call = Call::new(shard.record.clone(), 8 + events.len() * 3);
+        let mut call = Call::new(shard.record.clone(), 9 + events.len());
         call.bytes(agreed.layout.mark.as_bytes())
             .text(length)
             .text(slot.max(1))
@@ -517,11 +518,9 @@ impl AsyncRequest<bool> for Look {
         events: &'r [Event<'r>],
     ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
         Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 1 + events.len() * 2);
-            call.bytes(agreed.layout.mark.as_bytes());
-            for event in events {
-                event.push(&mut call);
-            }
+            let mut call = Call::new(shard.record.clone(), 2 + events.len());
+            call.bytes(agreed.layout.mark.as_bytes()).bytes(&text_of(events, None));
+            push_exact(events, &mut call);
             let flags = backend.flags(&agreed.scripts.look, &call, shard, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
@@ -540,10 +539,8 @@ impl AsyncRequest<bool> for Mark<'_> {
     ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
         Box::pin(async move {
             let mut call = backend.adding(agreed, shard, self.0, events);
-            call.text(u8::from(self.0.is_sliding()));
-            for event in events {
-                event.push(&mut call);
-            }
+            call.bytes(&text_of(events, None)).text(u8::from(self.0.is_sliding()));
+            push_exact(events, &mut call);
             let script = &agreed.scripts.mark;
             let flags = backend.add(script, &call, shard, self.0, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
@@ -565,14 +562,12 @@ impl AsyncRequest<ClaimAnswer> for Claim<'_> {
         events: &'r [Event<'r>],
     ) -> BoxFuture<'r, Result<Vec<ClaimAnswer>, Stop>> {
         Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 3 + events.len() * 3);
+            let mut call = Call::new(shard.record.clone(), 4 + events.len());
             call.bytes(agreed.layout.mark.as_bytes())
+                .bytes(&text_of(events, Some(self.tokens)))
                 .text(millis(self.lease).max(1))
                 .text(u8::from(shard.sweeps()));
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.tokens[event.at].as_bytes());
-            }
+            push_exact(events, &mut call);
             let flags = backend.flags(&agreed.scripts.claim, &call, shard, events).await?;
             let answers = flags.into_iter().map(|flag| match flag {
                 b'c' => Ok(ClaimAnswer::Claimed),
@@ -600,10 +595,8 @@ impl AsyncRequest<bool> for Confirm<'_> {
     ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
         Box::pin(async move {
             let mut call = backend.adding(agreed, shard, self.window, events);
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.tokens[event.at].as_bytes());
-            }
+            call.bytes(&text_of(events, Some(self.tokens)));
+            push_exact(events, &mut call);
             let script = &agreed.scripts.confirm;
             let flags = backend.add(script, &call, shard, self.window, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
@@ -622,28 +615,50 @@ impl AsyncRequest<bool> for Release<'_> {
         events: &'r [Event<'r>],
     ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
         Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 1 + events.len() * 3);
-            call.bytes(agreed.layout.mark.as_bytes());
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.0[event.at].as_bytes());
-            }
+            let mut call = Call::new(shard.record.clone(), 2 + events.len());
+            call.bytes(agreed.layout.mark.as_bytes()).bytes(&text_of(events, Some(self.0)));
+            push_exact(events, &mut call);
             let flags = backend.flags(&agreed.scripts.release, &call, shard, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
     }
 }
 
-impl Event<'_> {
-    fn push(&self, call: &mut Call) {
-        let bit = |at| if self.hash >> (HASH_BITS - 1 - at) & 1 == 1 { b'1' } else { b'0' };
-        call.bytes(&std::array::from_fn::<_, { HASH_BITS as usize }, _>(|at| bit(at as u32)));
-        match self.member {
-            // As text, because numbers in Lua are exact to 53 bits only.
-            Member::Compact(member) => call.text(member),
-            Member::Exact(id) => call.bytes(id),
-        };
+/// The text of the events, as the scripts cut it: the bits of the hash, the number of a compact id, and
+/// the token.
+fn text_of(events: &[Event<'_>], tokens: Option<&[ClaimToken]>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(events.len() * LONGEST_EVENT);
+    for event in events {
+        let bit = |at| b'0' + u8::from(event.hash >> at & 1 == 1);
+        text.extend((0..HASH_BITS).rev().map(bit));
+        if let Member::Compact(mut number) = event.member {
+            let start = text.len();
+            text.resize(start + DIGITS, b'0');
+            for digit in text[start..].iter_mut().rev() {
+                *digit += u8::try_from(number % 10).expect("a digit");
+                number /= 10;
+            }
+        }
+        if let Some(tokens) = tokens {
+            text.extend_from_slice(tokens[event.at].as_bytes());
+        }
     }
+    text
+}
+
+fn push_exact(events: &[Event<'_>], call: &mut Call) {
+    for event in events {
+        if let Member::Exact(id) = event.member {
+            call.bytes(id);
+        }
+    }
+}
+
+/// A number of 19 digits that a set keeps in eight bytes, out of 64 bits: some of them share one, so it
+/// has 62.8 bits.
+const fn digits(bits: u64) -> u64 {
+    const LEAST: u64 = 1_000_000_000_000_000_000;
+    LEAST + bits % (i64::MAX.cast_unsigned() - LEAST + 1)
 }
 
 impl Shard {
@@ -799,6 +814,8 @@ fn millis(time: Duration) -> u64 {
 }
 
 const NAME: &str = "redis";
+const DIGITS: usize = 19;
+const LONGEST_EVENT: usize = 55;
 const NO_EVICTION: &str = "noeviction";
 // Between 4 and 16: fewer do not spread evenly over the masters, more make many small requests.
 const SHARDS_A_MASTER: usize = 8;
