@@ -4,3 +4,5 @@ mod statement;
 mod value;
 
 pub(crate) use statement::Statement;
+#[cfg(feature = "events")]
+pub(crate) use value::Value;

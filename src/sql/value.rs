@@ -1,5 +1,7 @@
 use std::fmt::{self, Write as _};
 
+use uuid::Uuid;
+
 use crate::key::InboxKey;
 
 /// A value as SQL, and its type.
@@ -14,6 +16,14 @@ pub(crate) struct Value {
 impl Value {
     fn new(sql: impl Into<String>, kind: &'static str) -> Self {
         Self { sql: sql.into(), kind, fixed: false }
+    }
+
+    /// Bytes of any kind as an array of texts, to be read with `decode(…, 'hex')`. An array of `bytea`
+    /// has backslashes in it, which a setting of the session may double.
+    #[cfg_attr(not(feature = "events"), allow(dead_code))]
+    pub(crate) fn hex_list<'a>(all: impl Iterator<Item = &'a [u8]>) -> Self {
+        let quoted: Vec<String> = all.map(|bytes| format!("\"{}\"", hex(bytes))).collect();
+        Self::new(list(&quoted), "text[]")
     }
 
     pub(super) fn cast(&self) -> String {
@@ -64,9 +74,27 @@ impl From<&[InboxKey]> for Value {
     }
 }
 
+impl From<&[Uuid]> for Value {
+    fn from(ids: &[Uuid]) -> Self {
+        Self::new(list(ids), "uuid[]")
+    }
+}
+
 impl From<&[i64]> for Value {
     fn from(numbers: &[i64]) -> Self {
         Self::new(list(numbers), "int8[]")
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
+        Self::new(number.map_or("null".into(), |number| number.to_string()), "int8")
+    }
+}
+
+impl From<Option<Uuid>> for Value {
+    fn from(id: Option<Uuid>) -> Self {
+        Self::new(id.map_or("null".into(), |id| format!("'{id}'")), "uuid")
     }
 }
 
@@ -135,5 +163,7 @@ mod tests {
         let numbers = Value::from(&[1_i64, -2][..]);
         assert_eq!((&*numbers.sql, numbers.kind), ("'{1,-2}'", "int8[]"));
         assert_eq!(Value::from(&[0_i64; 0][..]).sql, "'{}'");
+        let texts = Value::hex_list([b"\x00\xff".as_slice(), b""].into_iter());
+        assert_eq!((&*texts.sql, texts.kind), (r#"'{"00ff",""}'"#, "text[]"));
     }
 }
