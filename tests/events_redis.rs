@@ -323,6 +323,37 @@ async fn an_open_policy_begins_without_a_server_and_finds_it_later() {
     assert_eq!(events.stats().failed_open, 3);
 }
 
+/// Those who wait for a connection fail together, and not one after the other.
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_fails_all_who_wait_for_it() {
+    let server = RedisServer::start().unwrap();
+    // The system accepts connections, and nobody answers.
+    server.pause().unwrap();
+    let away = config(&server).connect_timeout(ms(400)).retries(0).breaker_failures(0);
+    let events = numbers(away.failure_policy(FailurePolicy::Open)).await;
+    let start = Instant::now();
+    let waiting = (0..20).map(|number| {
+        let events = events.clone();
+        async move { events.is_duplicate(&number).await.unwrap() }
+    });
+    let answers = futures_util::future::join_all(waiting).await;
+    assert!(answers.iter().all(|seen| !*seen));
+    assert!(start.elapsed() < ms(4000), "{:?}", start.elapsed());
+}
+
+/// The first question after a pause finds a connection that died during it, and asks on another one.
+#[tokio::test]
+async fn a_connection_that_died_at_rest_is_no_failure() {
+    let mut server = RedisServer::builder().append_only(true).start().unwrap();
+    let events = numbers(config(&server).window(Duration::from_secs(60)).retries(0)).await;
+    assert!(events.check_and_mark(&1).await.unwrap());
+    server.kill().unwrap();
+    server.restart().unwrap();
+    tokio::time::sleep(ms(600)).await;
+    assert!(events.check_and_mark(&2).await.unwrap());
+    assert!(!events.check_and_mark(&1).await.unwrap());
+}
+
 /// Redis dies and comes back again and again while a layer works: nothing is lost, and nothing that was
 /// confirmed is handled twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

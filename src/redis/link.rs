@@ -1,12 +1,14 @@
 use std::{
     fmt,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use redis::{
     Cmd, RedisError, Value,
     aio::ConnectionLike,
     cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
+    cmd,
 };
 use tokio::sync::Mutex;
 
@@ -27,9 +29,21 @@ pub(crate) struct Link {
     read: AtomicU64,
 }
 
-/// One connection, and how many there were before it.
+/// One connection, how many there were before it, and when it answered last.
 #[derive(Default)]
-struct Slot(Mutex<(u64, Option<Connection>)>);
+struct Slot {
+    /// How often a connection was tried to be made.
+    tries: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    number: u64,
+    connection: Option<(Connection, Instant)>,
+    /// Why the last try failed.
+    failure: Option<RedisError>,
+}
 
 impl Link {
     /// Does not connect yet.
@@ -95,10 +109,10 @@ impl Link {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 if Failure::breaks_connection(&error) {
-                    let mut slot = slot.0.lock().await;
+                    let mut slot = slot.state.lock().await;
                     // Somebody else may have made a new one meanwhile.
-                    if slot.0 == number {
-                        slot.1 = None;
+                    if slot.number == number {
+                        slot.connection = None;
                     }
                 }
                 Err(Failure::asking(error))
@@ -106,16 +120,46 @@ impl Link {
         }
     }
 
+    /// A connection that was alive a moment ago, and its number.
+    ///
+    /// One that was not used for a while may have been closed meanwhile, as by a failover. A request on it
+    /// would be lost, and nobody could say whether it had taken effect; a `PING` may be lost.
     async fn connection(&self, slot: &Slot) -> Result<(u64, Connection), RedisError> {
-        let mut slot = slot.0.lock().await;
-        if let (number, Some(connection)) = &*slot {
-            return Ok((*number, connection.clone()));
+        let tries = slot.tries.load(Ordering::Relaxed);
+        let mut state = slot.state.lock().await;
+        if let Some((connection, used)) = &mut state.connection {
+            let mut connection = connection.clone();
+            if used.elapsed() < IDLE || connection.is_alive().await {
+                *used = Instant::now();
+                return Ok((state.number, connection));
+            }
+            state.connection = None;
         }
-        let connection = self.target.connect(&self.options).await?;
+        // Those who waited while somebody tried in vain would else try one after the other, for as long as
+        // a connection may take each time.
+        if slot.tries.load(Ordering::Relaxed) != tries
+            && let Some(failure) = &state.failure
+        {
+            return Err(failure.clone());
+        }
+        slot.tries.fetch_add(1, Ordering::Relaxed);
+        let connected = self.target.connect(&self.options).await;
+        state.failure = connected.as_ref().err().cloned();
+        let connection = connected?;
         tracing::debug!("connected to Redis");
-        slot.0 += 1;
-        slot.1 = Some(connection.clone());
-        Ok((slot.0, connection))
+        state.number += 1;
+        state.connection = Some((connection.clone(), Instant::now()));
+        Ok((state.number, connection))
+    }
+}
+
+impl Connection {
+    async fn is_alive(&mut self) -> bool {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(&cmd("PING")).await.is_ok(),
+            // It looks after the connections to its nodes by itself.
+            Self::Cluster(_) => true,
+        }
     }
 }
 
@@ -124,3 +168,6 @@ impl fmt::Debug for Link {
         f.debug_struct("Link").field("options", &self.options).finish_non_exhaustive()
     }
 }
+
+// Failing over takes longer, and a question after a pause of this length costs next to nothing.
+const IDLE: Duration = Duration::from_millis(500);

@@ -39,8 +39,10 @@ pub struct RedisBackend {
     pub(super) settings: Wanted,
     pace: Pace,
     agreed: RwLock<Option<Arc<Agreed>>>,
-    /// Serialises those who find out, not those who know.
-    agreeing: tokio::sync::Mutex<()>,
+    /// Serialises those who find out, not those who know; why the last of them failed.
+    agreeing: tokio::sync::Mutex<Option<BackendError>>,
+    /// How many have tried to find out.
+    tries: AtomicU64,
 }
 
 /// What the configuration asks for.
@@ -99,7 +101,8 @@ impl RedisBackend {
             },
             pace: Pace::new(settings.pipeline_batch_size()),
             agreed: RwLock::new(None),
-            agreeing: tokio::sync::Mutex::new(()),
+            agreeing: tokio::sync::Mutex::new(None),
+            tries: AtomicU64::new(0),
         })
     }
 
@@ -118,12 +121,25 @@ impl RedisBackend {
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        let _one = self.agreeing.lock().await;
+        let tries = self.tries.load(Ordering::Relaxed);
+        let mut failure = self.agreeing.lock().await;
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        self.refuse_eviction().await?;
-        self.agree().await
+        // Those who waited while somebody tried in vain do not try one after the other.
+        if self.tries.load(Ordering::Relaxed) != tries
+            && let Some(failure) = &*failure
+        {
+            return Err(failure.clone());
+        }
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        let agreed = async {
+            self.refuse_eviction().await?;
+            self.agree().await
+        }
+        .await;
+        *failure = agreed.as_ref().err().cloned();
+        agreed
     }
 
     pub(super) fn known(&self) -> Option<Arc<Agreed>> {
