@@ -59,7 +59,8 @@ mod tests {
     fn pieces_are_bounded_in_both_ways() {
         let ids: EventIds = (0..5).map(|_| b"a".as_slice()).collect();
         assert_eq!(pieces(&ids, 2), [0..2, 2..4, 4..5]);
-        assert_eq!(pieces(&ids, 5), [0..5]);
+        assert_eq!(pieces(&ids, 4), [0..4, 4..5]);
+        assert_eq!(pieces(&ids, 5).len(), 1);
         assert!(pieces(&EventIds::new(), 5).is_empty());
         let large = vec![0; MAX_BYTES - 1];
         let ids: EventIds = [&large[..], b"a", b"bc", &large, &large].into_iter().collect();
