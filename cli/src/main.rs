@@ -9,17 +9,25 @@ mod config;
 mod consume;
 mod database;
 mod dead;
+mod dead_letters;
+mod duration;
+mod ended;
 mod error;
 mod exit;
 mod explained;
 mod inbox;
+mod input;
+mod max_line;
+mod message;
 mod migrate;
 mod output;
 mod pages;
+mod progress;
 mod signals;
 mod status;
 mod subject;
 mod text;
+mod url;
 
 use std::process::ExitCode;
 

@@ -251,6 +251,17 @@ impl Chance {
     }
 }
 
+/// Sends a signal to a run, and waits for its end.
+pub fn interrupt(child: Child, signal: &str) -> Ran {
+    send(&child, signal);
+    child.wait_with_output().unwrap().into()
+}
+
+pub fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// Waits for something that another process does.
 #[track_caller]
 pub fn wait_for(condition: impl Fn() -> bool) {
