@@ -215,6 +215,43 @@ impl Report {
     }
 }
 
+/// A report of `events check` as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    pub delivered: u64,
+    pub new: u64,
+    pub duplicates: u64,
+    pub dead_letters: u64,
+    pub unchecked: u64,
+    pub unconfirmed: u64,
+    pub lost: u64,
+}
+
+impl Checked {
+    /// Finds the report on standard error. It must add up.
+    #[track_caller]
+    pub fn of(ran: &Ran) -> Self {
+        let line = ran.stderr.lines().find(|line| line.starts_with('{'));
+        let line = line.unwrap_or_else(|| panic!("no report: {ran:?}"));
+        let json: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
+        let field = |name: &str| json[name].as_u64().unwrap();
+        assert!(json["seconds"].as_f64().unwrap() >= 0.0);
+        assert!(json["per_second"].as_f64().unwrap() >= 0.0);
+        let checked = Self {
+            delivered: field("delivered"),
+            new: field("new"),
+            duplicates: field("duplicates"),
+            dead_letters: field("dead_letters"),
+            unchecked: field("unchecked"),
+            unconfirmed: field("unconfirmed"),
+            lost: field("lost"),
+        };
+        let Self { delivered, new, duplicates, dead_letters, .. } = checked;
+        assert_eq!(delivered, new + duplicates + dead_letters, "{line}");
+        checked
+    }
+}
+
 /// A stream of orders, some of them delivered again later, always the same for the same numbers.
 pub fn orders(distinct: u64, again: u64) -> String {
     let mut chance = Chance::new(distinct ^ (again << 32));
