@@ -96,6 +96,11 @@ impl Daemon {
         Ok(Self { leader, pid_file })
     }
 
+    /// The number of the program's process, which is that of the group as well.
+    pub(crate) fn id(&self) -> u32 {
+        self.leader.id()
+    }
+
     /// How the program ended, if it did.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         let ended = self.leader.try_wait()?;
@@ -105,18 +110,45 @@ impl Daemon {
         Ok(ended)
     }
 
+    /// Sends a signal such as `STOP` to every process of the group.
+    ///
+    /// Not to be called once [`ended`](Self::ended) has told of an end: until the process is waited
+    /// for it keeps its number, even if it died in between, and then no longer.
+    pub(crate) fn signal(&self, name: &str) -> io::Result<()> {
+        let sent = Command::new("sh")
+            .args(["-c", "kill \"-$1\" \"-$2\"", "sh", name, &self.id().to_string()])
+            .status()?;
+        if sent.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("a process group could not be sent SIG{name}")))
+        }
+    }
+
+    /// Asks the program to end, and kills it when it takes too long.
+    pub(crate) fn stop(mut self) -> io::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        self.signal("TERM")?;
+        // One that is paused would not hear it.
+        self.signal("CONT")?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            if self.ended()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        self.kill()
+    }
+
     /// Kills every process of the group, as the kernel does when memory runs out.
     pub(crate) fn kill(mut self) -> io::Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        // Until it is waited for, the process keeps its number, even if it died in between.
-        let killed = Command::new("sh")
-            .args(["-c", "kill -KILL \"-$1\"", "sh", &self.leader.id().to_string()])
-            .status()?;
-        if !killed.success() {
-            return Err(io::Error::other("a process group could not be killed"));
-        }
+        self.signal("KILL")?;
         self.forget()?;
         self.leader.wait().map(drop)
     }
@@ -148,5 +180,8 @@ rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 
 // A broker that recovers its queues on a machine that is busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+// A Redis server gives its replicas 10 s to receive the rest.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

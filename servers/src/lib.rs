@@ -32,6 +32,7 @@ mod port;
 mod postgres;
 mod program;
 mod rabbit;
+mod redis;
 mod watchdog;
 
 pub use delay_proxy::DelayProxy;
@@ -39,4 +40,5 @@ pub use nats::NatsServer;
 pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
 pub use postgres::{PostgresBuilder, PostgresServer, StandbyBuilder};
 pub use rabbit::RabbitServer;
+pub use redis::{RedisBuilder, RedisCluster, RedisSentinel, RedisServer};
 pub use watchdog::Watchdog;

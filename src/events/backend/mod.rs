@@ -1,10 +1,14 @@
 //! Where marks and claims are kept: the contract, and what keeps it.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{collections::BTreeMap, error::Error, fmt, sync::Arc, time::Duration};
 
 pub use memory::MemoryBackend;
+#[cfg(feature = "redis")]
+pub use redis::RedisBackend;
 
 use super::{ClaimToken, EventIds, EventWindow, EventsErrorKind};
 use crate::{error::BoxError, hook::BoxFuture};

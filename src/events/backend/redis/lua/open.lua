@@ -1,0 +1,124 @@
+
+-- ARGV[2]  the window in milliseconds, 0 without an end   ARGV[3]  the slot
+-- ARGV[4]  how many events a slot is expected to hold here
+-- ARGV[5]  how many distinct windows there may be
+-- ARGV[6]  the table that ARGV[7] is about
+-- ARGV[7]  for each event, 1 where the caller knows that its bucket has an expiry
+local window, slot = tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- Writes the list of tables, and lets the record live as long as the last of them.
+local function save()
+  local text, last = '', 0
+  for i = 1, live do
+    text = text .. ids[i] .. ':' .. string.format('%.0f', buckets[i]) .. ':'
+      .. string.format('%.0f', windows[i]) .. ':' .. string.format('%.0f', ends[i]) .. ':'
+      .. full[i] .. ';'
+    if windows[i] == 0 then
+      last = nil
+    elseif last then
+      last = math.max(last, ends[i] + windows[i])
+    end
+  end
+  redis.call('HSET', KEYS[1], 's', ARGV[1], 't', text)
+  if last then
+    redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+  else
+    redis.call('PERSIST', KEYS[1])
+  end
+end
+
+-- The table that new events of the window go to.
+local function open(events)
+  local last
+  local others, count = {}, 0
+  for i = live, 1, -1 do
+    if windows[i] == window then
+      last = last or i
+    elseif not others[windows[i]] then
+      others[windows[i]] = true
+      count = count + 1
+    end
+  end
+  local going = last and (window == 0 or now < ends[last])
+  if going and full[last] == '0' then
+    return last
+  end
+  if not last and count >= tonumber(ARGV[5]) then
+    return nil
+  end
+  local n, finish = 1, 0
+  if going then
+    -- Fuller than it was made for: a larger one takes the rest of the slot.
+    n, finish = buckets[last] * 4, ends[last]
+  else
+    if last then
+      -- As many as the slot before needed, and a fifth more.
+      local fields = {}
+      for i = 1, live do
+        if windows[i] == window and ends[i] == ends[last] then
+          fields[#fields + 1] = 'c' .. ids[i]
+        end
+      end
+      local sum = 0
+      for _, held in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
+        sum = sum + (tonumber(held or '0') or 0)
+      end
+      n = math.ceil(sum * 1.2 / @FILL)
+    end
+    if window > 0 then
+      finish = (floor(now / slot) + 1) * slot
+    end
+  end
+  n = math.max(n, math.ceil(tonumber(ARGV[4]) / @FILL), math.ceil(events / @FILL), 1)
+  n = math.min(n, 1048576)
+  local id = now
+  for i = 1, live do
+    id = math.max(id, tonumber(ids[i]) + 1)
+  end
+  live = live + 1
+  ids[live], buckets[live], windows[live] = string.format('%.0f', id), n, window
+  ends[live], full[live] = finish, '0'
+  prefix[live], scale[live] = base .. ids[live] .. ':', n / 4294967296
+  if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
+  end
+  save()
+  return live
+end
+
+local current, added
+
+-- Adds an event to the current table; whether it was not in it. `at` is its place in the batch.
+local known = ARGV[7]
+local function add(hash, member, at)
+  local key = prefix[current] .. floor(hash * scale[current])
+  if redis.call(@ADD) == 0 then
+    return false
+  end
+  added = added + 1
+  if string.byte(known, at) ~= 49 and window > 0 then
+    redis.call('PEXPIREAT', key, string.format('%.0f', ends[current] + window))
+  end
+  return true
+end
+
+local function begin(events)
+  current, added = open(events), 0
+  if current and ids[current] ~= ARGV[6] then
+    -- What the caller knows is about another table.
+    known = ''
+  end
+  return current
+end
+
+-- Counts what was added, and closes the table when it is full.
+local function finish(flags)
+  if added > 0 then
+    local held = redis.call('HINCRBY', KEYS[1], 'c' .. ids[current], added)
+    if held >= buckets[current] * @FILL and buckets[current] < 1048576 then
+      full[current] = '1'
+      save()
+    end
+  end
+  return { table.concat(flags), ids[current], buckets[current] }
+end

@@ -1,0 +1,7 @@
+mod backend;
+mod layout;
+mod pace;
+mod scripts;
+mod shard;
+
+pub use backend::RedisBackend;

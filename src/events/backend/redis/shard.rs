@@ -1,0 +1,85 @@
+use std::sync::{Mutex, PoisonError};
+
+/// What this process knows of the open table of a shard and window: which of its buckets have an expiry.
+///
+/// Setting it once for each bucket instead of once for each event is most of what makes expiry cheap.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Vec<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    window: u64,
+    id: String,
+    buckets: u32,
+    touched: Vec<u64>,
+}
+
+impl Known {
+    /// The id of the open table, and for each event's hash whether its bucket has an expiry.
+    pub(super) fn about(&self, window: u64, hashes: &[u32]) -> (String, Vec<u8>) {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match tables.iter().find(|table| table.window == window) {
+            Some(table) => {
+                let known = |hash: &u32| if table.is_touched(*hash) { b'1' } else { b'0' };
+                (table.id.clone(), hashes.iter().map(known).collect())
+            }
+            None => ("-".to_owned(), Vec::new()),
+        }
+    }
+
+    /// Learns that events were added to a table, and so that their buckets have an expiry.
+    pub(super) fn learn(
+        &self,
+        window: u64,
+        id: &str,
+        buckets: u32,
+        added: impl Iterator<Item = u32>,
+    ) {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = match tables.iter().position(|table| table.window == window) {
+            Some(at) => at,
+            None => {
+                tables.push(Table { window, id: String::new(), buckets: 0, touched: Vec::new() });
+                tables.len() - 1
+            }
+        };
+        let table = &mut tables[at];
+        if table.id != id {
+            id.clone_into(&mut table.id);
+            table.buckets = buckets;
+            table.touched = vec![0; (buckets as usize).div_ceil(64)];
+        }
+        for hash in added {
+            let bucket = table.bucket(hash);
+            table.touched[bucket / 64] |= 1 << (bucket % 64);
+        }
+    }
+}
+
+impl Table {
+    fn is_touched(&self, hash: u32) -> bool {
+        let bucket = self.bucket(hash);
+        self.touched[bucket / 64] >> (bucket % 64) & 1 == 1
+    }
+
+    /// As the script has it: `floor(hash * buckets / 2^32)`.
+    fn bucket(&self, hash: u32) -> usize {
+        usize::try_from((u64::from(hash) * u64::from(self.buckets)) >> 32).expect("below 2^32")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_known_once_something_was_added_to_it() {
+        let known = Known::default();
+        assert_eq!(known.about(1, &[0]), ("-".to_owned(), vec![]));
+        known.learn(1, "7", 2, [u32::MAX].into_iter());
+        assert_eq!(known.about(1, &[0, u32::MAX, 1 << 31]), ("7".to_owned(), b"011".to_vec()));
+        assert_eq!(known.about(2, &[0]).0, "-", "another window");
+        known.learn(1, "8", 2, [0].into_iter());
+        assert_eq!(known.about(1, &[0, u32::MAX]), ("8".to_owned(), b"10".to_vec()));
+    }
+}

@@ -1,0 +1,128 @@
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use redis::{
+    Cmd, RedisError, Value,
+    aio::ConnectionLike,
+    cluster_routing::{
+        MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo,
+    },
+};
+use tokio::sync::Mutex;
+
+use super::{
+    Failure, Options,
+    target::{Connection, Target},
+};
+
+/// Connections to one Redis, made when they are needed and made anew when they broke.
+///
+/// Never asks twice: whether a request that was not answered may be sent again is for the caller to say.
+pub(crate) struct Link {
+    target: Target,
+    options: Options,
+    slots: Box<[Slot]>,
+    turn: AtomicUsize,
+    written: AtomicU64,
+    read: AtomicU64,
+}
+
+/// One connection, and how many there were before it.
+#[derive(Default)]
+struct Slot(Mutex<(u64, Option<Connection>)>);
+
+impl Link {
+    /// Does not connect yet.
+    pub(crate) fn new(url: &str, options: Options) -> Result<Self, Failure> {
+        let target = Target::parse(url, &options)?;
+        let slots = (0..options.connections).map(|_| Slot::default()).collect();
+        let (turn, written, read) = Default::default();
+        Ok(Self { target, options, slots, turn, written, read })
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.target.is_cluster()
+    }
+
+    /// Asks once. On a cluster the first key says which node.
+    pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
+        self.with_connection(async |connection| match connection {
+            Connection::Single(mut connection) => connection.req_packed_command(command).await,
+            Connection::Cluster(mut connection) => connection.req_packed_command(command).await,
+        })
+        .await
+    }
+
+    /// Asks the server, or every master of a cluster; the answers, one for each.
+    pub(crate) async fn ask_masters(&self, command: &Cmd) -> Result<Vec<Value>, Failure> {
+        let answer = self
+            .with_connection(async |connection| match connection {
+                Connection::Single(mut connection) => connection.req_packed_command(command).await,
+                Connection::Cluster(mut connection) => {
+                    let all = RoutingInfo::MultiNode((
+                        MultipleNodeRoutingInfo::AllMasters,
+                        Some(ResponsePolicy::Special),
+                    ));
+                    connection.route_command(command.clone(), all).await
+                }
+            })
+            .await?;
+        Ok(match answer {
+            Value::Map(nodes) => nodes.into_iter().map(|(_, answer)| answer).collect(),
+            answer => vec![answer],
+        })
+    }
+
+    /// Bytes of arguments and answers so far.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.written.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count(&self, written: usize, read: usize) {
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+    }
+
+    async fn with_connection(
+        &self,
+        ask: impl AsyncFnOnce(Connection) -> Result<Value, RedisError>,
+    ) -> Result<Value, Failure> {
+        let at = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        let slot = &self.slots[at];
+        let (number, connection) = self.connection(slot).await.map_err(Failure::connecting)?;
+        // What the server says no with is a value to the client.
+        match ask(connection).await.and_then(Value::extract_error) {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                if Failure::breaks_connection(&error) {
+                    let mut slot = slot.0.lock().await;
+                    // Somebody else may have made a new one meanwhile.
+                    if slot.0 == number {
+                        slot.1 = None;
+                    }
+                }
+                Err(Failure::asking(error))
+            }
+        }
+    }
+
+    async fn connection(&self, slot: &Slot) -> Result<(u64, Connection), RedisError> {
+        let mut slot = slot.0.lock().await;
+        if let (number, Some(connection)) = &*slot {
+            return Ok((*number, connection.clone()));
+        }
+        let connection = self.target.connect(&self.options).await?;
+        tracing::debug!("connected to Redis");
+        slot.0 += 1;
+        slot.1 = Some(connection.clone());
+        Ok((slot.0, connection))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("options", &self.options).finish_non_exhaustive()
+    }
+}
