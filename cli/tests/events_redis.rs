@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scene::{Chance, Checked, Ran, Scene, order, orders, send, wait_for};
+use scene::{Chance, Checked, Ran, Scene, order, orders, send};
 use tower_inbox_servers::RedisServer;
 
 #[test]
@@ -284,6 +284,18 @@ fn what_was_cleared_is_new_again() {
     scene.run(&[&clear[..], &["--yes"]].concat()).succeeded();
     assert_eq!(Checked::of(&scene.run(&refs(&both[0])).succeeded()).new, 300);
     assert_eq!(Checked::of(&scene.run(&refs(&both[1])).succeeded()).new, 0);
+}
+
+#[test]
+fn verbs_that_look_want_the_ids_that_the_namespace_has() {
+    let (scene, redis) = scene(orders(10, 0));
+    scene.run(&refs(&check(&redis, &["--exact-ids"]))).succeeded();
+    let url = redis.url();
+    for verb in [&["stats"][..], &["health"], &["clear", "--yes"]] {
+        let args = [&["events"], verb, &["--store", &url]].concat();
+        scene.run(&args).failed(2, &["the namespace has exact ids", "what to do:"]);
+        scene.run(&[&args[..], &["--exact-ids"]].concat()).succeeded();
+    }
 }
 
 #[test]

@@ -31,6 +31,13 @@ pub(crate) struct StoreArgs {
     /// What keeps streams in one store apart [default: default]
     #[arg(long, value_name = "NAME", env = "TOWER_INBOX_EVENTS_NAMESPACE")]
     pub(crate) namespace: Option<String>,
+
+    /// Keep whole ids instead of signatures of 9 bytes, of which two may be equal once in 10^16;
+    /// for all uses of a namespace, from the first one on
+    #[arg(long, env = "TOWER_INBOX_EXACT_IDS", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) exact_ids: Option<bool>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -73,12 +80,6 @@ pub(crate) struct CheckArgs {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL")]
     pub(crate) at_most_once: Option<bool>,
-
-    /// Keep whole ids instead of signatures of 9 bytes, of which two may be equal once in 10^16
-    #[arg(long, env = "TOWER_INBOX_EXACT_IDS", value_parser = BoolishValueParser::new())]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(hide_possible_values = true, value_name = "BOOL")]
-    pub(crate) exact_ids: Option<bool>,
 
     /// Print lines without a check while the store is away, duplicates included, instead of
     /// stopping

@@ -19,6 +19,8 @@ impl Store {
     pub(super) fn new(args: StoreArgs, mut settings: Settings) -> Result<Self, Failure> {
         settings.put("store", args.store);
         settings.put("namespace", args.namespace);
+        let exact = args.exact_ids.or(settings.take("exact-ids")?);
+        settings.put("compress_event_ids", exact.map(|exact| !exact));
         let config = settings.build()?;
         let shown = without_secrets(config.store());
         built_in(config.store(), &shown)?;
@@ -30,10 +32,9 @@ impl Store {
     pub(super) fn to_look_at(args: StoreArgs, file: toml::Table) -> Result<Self, Failure> {
         let mut settings = Settings::new(file);
         // What only `check` wants to know.
-        for name in ["id", "input", "max-line", "dead-letters", "at-most-once"] {
+        for name in ["id", "input", "max-line", "dead-letters", "at-most-once", "fail-open"] {
             settings.take::<toml::Value>(name)?;
         }
-        translate(&mut settings, None, None)?;
         // A server that evicts is what such a verb is asked to find.
         settings.put("allow_eviction", Some(true));
         settings.put("failure_policy", Some("closed"));
@@ -60,19 +61,6 @@ impl Store {
     pub(super) fn is_memory(&self) -> bool {
         self.config.store() == "memory"
     }
-}
-
-/// Says in the library's words what two flags, or their keys in the file, say in ours.
-pub(super) fn translate(
-    settings: &mut Settings,
-    exact_ids: Option<bool>,
-    fail_open: Option<bool>,
-) -> Result<(), Failure> {
-    let exact = exact_ids.or(settings.take("exact-ids")?);
-    settings.put("compress_event_ids", exact.map(|exact| !exact));
-    let open = fail_open.or(settings.take("fail-open")?);
-    settings.put("failure_policy", open.map(|open| if open { "open" } else { "closed" }));
-    Ok(())
 }
 
 /// Refuses a store that this program was built without, with what to do about it.

@@ -7,10 +7,7 @@ use crate::{
     dead_letters,
     duration::duration,
     error::Failure,
-    events::{
-        settings::Settings as FileSettings,
-        store::{Store, translate},
-    },
+    events::{settings::Settings as FileSettings, store::Store},
     input,
     max_line::max_line,
 };
@@ -45,7 +42,8 @@ impl Settings {
         file.put("lease", time("--lease", args.lease)?);
         file.put("sliding", args.sliding);
         file.put("expected_events", expected(args.expected_events)?);
-        translate(&mut file, args.exact_ids, args.fail_open)?;
+        let open = args.fail_open.or(file.take("fail-open")?);
+        file.put("failure_policy", open.map(|open| if open { "open" } else { "closed" }));
         // Lines with a longer one become dead letters, before the store sees them.
         file.put_default("max_id_bytes", MAX_ID);
         let max_id = file.integer("max_id_bytes").unwrap_or(usize::MAX);
