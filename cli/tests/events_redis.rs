@@ -13,7 +13,7 @@ use std::{
 };
 
 use scene::{Chance, Checked, Ran, Scene, order, orders, send};
-use tower_inbox_servers::RedisServer;
+use tower_inbox_servers::{RedisCluster, RedisSentinel, RedisServer};
 
 #[test]
 fn a_second_run_prints_nothing() {
@@ -309,6 +309,43 @@ fn stats_are_there_for_people_and_for_programs() {
     let url = redis.url();
     let text = scene.run(&["events", "stats", "--store", &url]).succeeded().stdout;
     assert!(text.contains("healthy") && text.contains("namespace default"), "{text}");
+}
+
+#[test]
+fn a_cluster_and_the_master_of_sentinels_are_stores_like_any_other() {
+    let scene = Scene::new();
+    scene.write("in", orders(2000, 200));
+    let cluster = RedisCluster::start(3).unwrap();
+    let hosts = cluster.urls().join(",").replace("redis://", "");
+    let master = RedisServer::start().unwrap();
+    let sentinel = RedisSentinel::start("shop", &master).unwrap();
+    let sentinels = sentinel.url().replace("redis://", "");
+    for store in [format!("redis-cluster://{hosts}"), format!("redis-sentinel://{sentinels}/shop")]
+    {
+        let check = ["events", "check", "--id", "order_id", "--input", "in", "--store", &store];
+        let check = [&check[..], &["--format", "json"]].concat();
+        let first = scene.run(&check).succeeded();
+        assert_eq!((lines(&first.stdout).len(), Checked::of(&first).new), (2000, 2000), "{store}");
+        let second = scene.run(&check).succeeded();
+        assert_eq!(Checked::of(&second).duplicates, 2200, "{store}");
+        scene.run(&["events", "health", "--store", &store]).succeeded();
+        scene.run(&["events", "clear", "--yes", "--store", &store]).succeeded();
+        assert_eq!(Checked::of(&scene.run(&check).succeeded()).new, 2000, "{store}");
+    }
+}
+
+#[test]
+#[cfg(feature = "redis-tls")]
+fn a_server_behind_tls_is_reached_with_the_authority_of_the_file() {
+    let (scene, plain) = scene(orders(5, 0));
+    drop(plain);
+    let redis = RedisServer::builder().tls(true).start().unwrap();
+    // Nobody else knows this authority.
+    let ran = scene.run(&refs(&check(&redis, &[])));
+    ran.failed(1, &["what to do:"]);
+    let authority = redis.ca_file().unwrap().display();
+    scene.write("tower-inbox.toml", format!("[events]\ntls-ca = '{authority}'\n"));
+    assert_eq!(Checked::of(&scene.run(&refs(&check(&redis, &[]))).succeeded()).new, 5);
 }
 
 /// A scene with a stream in the file `in`, and a server.
