@@ -138,9 +138,7 @@ pub(super) async fn perform(
             vec![Answer::Yes(true); ids.len()]
         }
         Ask::CheckAndMark(window) => yes(engine.check_and_mark(ids, &window).await?),
-        Ask::Claim(_) => {
-            engine.claim(ids, tokens).await?.into_iter().map(Answer::Claim).collect()
-        }
+        Ask::Claim(_) => engine.claim(ids, tokens).await?.into_iter().map(Answer::Claim).collect(),
         Ask::Confirm(_, window) => yes(engine.confirm(ids, tokens, &window).await?),
         Ask::Release(_) => yes(engine.release(ids, tokens).await?),
     })

@@ -330,7 +330,9 @@ impl DeduplicationConfigBuilder {
         let fail = |text: String| Err(InvalidConfig(text));
         let window = self.event_window()?;
         let name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.namespace.is_empty() || self.namespace.len() > 64 || !self.namespace.chars().all(name)
+        if self.namespace.is_empty()
+            || self.namespace.len() > 64
+            || !self.namespace.chars().all(name)
         {
             return fail(format!(
                 "the namespace {:?} is not 1 to 64 letters, digits, `-`, `_` or `.`",

@@ -79,7 +79,8 @@ fn ready_or_open(
 ) -> Result<(), EventsError> {
     match ready {
         Err(error)
-            if config.failure_policy() == super::FailurePolicy::Open && error.kind().is_outage() =>
+            if config.failure_policy() == super::FailurePolicy::Open
+                && error.kind().is_outage() =>
         {
             tracing::warn!(backend, %error, "not there; events pass without a check until it is");
             Ok(())

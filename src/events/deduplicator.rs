@@ -376,12 +376,7 @@ impl<T: ?Sized> EventDeduplicator<T> {
         Some(known)
     }
 
-    fn learn<'a>(
-        &self,
-        ids: impl Iterator<Item = &'a [u8]>,
-        since: Instant,
-        window: &EventWindow,
-    ) {
+    fn learn<'a>(&self, ids: impl Iterator<Item = &'a [u8]>, since: Instant, window: &EventWindow) {
         if let Some(local) = &self.shared.local {
             local.learn(ids, since, window);
         }
@@ -455,13 +450,12 @@ impl<T> EventDeduplicator<T> {
         self.unless_known(ids, Claimed::Duplicate, async |ids| {
             let tokens: Vec<_> = ids.iter().map(|_| self.shared.tokens.next()).collect();
             let answers = self.shared.engine.claim(ids, &tokens).await?;
-            let claimed = ids.iter().zip(tokens).zip(answers).map(|((id, token), answer)| {
-                match answer {
+            let claimed =
+                ids.iter().zip(tokens).zip(answers).map(|((id, token), answer)| match answer {
                     ClaimAnswer::Claimed => Claimed::New(Claim { id: id.into(), token }),
                     ClaimAnswer::Seen => Claimed::Duplicate,
                     ClaimAnswer::InFlight => Claimed::InFlight,
-                }
-            });
+                });
             Ok(claimed.collect())
         })
         .await

@@ -165,10 +165,8 @@ impl<T: ?Sized> EventIdExtractor<T> {
                 bytes.extend_from_slice(&[0; 4]);
                 (part.0)(event, bytes)?;
                 let length = bytes.len() - start - 4;
-                let length = u32::try_from(length).map_err(|_| IdError::TooLong {
-                    size: length,
-                    limit: u32::MAX as usize,
-                })?;
+                let length = u32::try_from(length)
+                    .map_err(|_| IdError::TooLong { size: length, limit: u32::MAX as usize })?;
                 bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
             }
             Ok(())
@@ -378,12 +376,19 @@ mod tests {
         let number = EventIdExtractor::hash(|number: &u64| *number);
         assert_eq!(number.id(&258).unwrap(), b"h\0\0\0\0\0\0\x01\x02");
         let both = EventIdExtractor::composite([number.clone(), number.clone()]);
-        assert_eq!(both.id(&1).unwrap(), b"m\0\0\0\x09h\0\0\0\0\0\0\0\x01\0\0\0\x09h\0\0\0\0\0\0\0\x01");
+        assert_eq!(
+            both.id(&1).unwrap(),
+            b"m\0\0\0\x09h\0\0\0\0\0\0\0\x01\0\0\0\x09h\0\0\0\0\0\0\0\x01"
+        );
         let uuid = EventIdExtractor::uuid(|id: &Uuid| *id);
-        assert_eq!(uuid.id(&Uuid::from_bytes([7; 16])).unwrap(), b"u\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07");
+        assert_eq!(
+            uuid.id(&Uuid::from_bytes([7; 16])).unwrap(),
+            b"u\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
+        );
         let hourly = number.time_bucketed(Duration::from_secs(3600), |n| Duration::from_secs(*n));
         assert_eq!(hourly.id(&7200).unwrap()[..17], *b"t\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02");
-        let content = Json::content().id(&json!({"b": [1, {"d": null, "c": "x"}], "a": 1.5})).unwrap();
+        let content =
+            Json::content().id(&json!({"b": [1, {"d": null, "c": "x"}], "a": 1.5})).unwrap();
         let expected = Sha256::digest(br#"{"a":1.5,"b":[1,{"c":"x","d":null}]}"#);
         assert_eq!(content[1..], expected[..]);
     }

@@ -27,6 +27,7 @@ pub mod store;
 mod tx;
 mod window;
 
+pub use crate::outcome::Outcome;
 pub use admit::{InLease, InTransaction, Mode};
 pub use batch::{BatchFuture, BatchInbox, BatchInboxLayer};
 pub use config::WithoutKey;
@@ -40,7 +41,6 @@ pub use group::{DriverGone, GroupDriver, GroupFuture, GroupInbox};
 pub use key_source::{ByEncoder, ByFields, Derived, KeySource, WithFingerprint, WithPayload};
 pub use layer::InboxLayer;
 pub use lease::Lease;
-pub use crate::outcome::Outcome;
 pub use poison::DeadLetterPolicy;
 pub use received::{Leased, Received};
 pub use service::Inbox;

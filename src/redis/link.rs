@@ -6,9 +6,7 @@ use std::{
 use redis::{
     Cmd, RedisError, Value,
     aio::ConnectionLike,
-    cluster_routing::{
-        MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo,
-    },
+    cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
 };
 use tokio::sync::Mutex;
 

@@ -27,6 +27,10 @@ pub(super) enum Connection {
 impl Target {
     pub(super) fn parse(url: &str, options: &Options) -> Result<Self, Failure> {
         let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+        if !cfg!(feature = "redis-tls") && (scheme.starts_with("rediss") || scheme == "valkeys") {
+            let text = format!("{scheme}:// needs the feature `redis-tls` of tower-inbox");
+            return Err(Failure::config(text));
+        }
         match scheme {
             "redis-cluster" | "rediss-cluster" => {
                 let scheme = scheme.trim_end_matches("-cluster");
@@ -51,23 +55,18 @@ impl Target {
                 })?;
                 Self::sentinel(&nodes(scheme, hosts, 26379)?, master, db, options)
             }
-            _ => {
-                let info = with_settings(parse(url)?);
-                check_tls(info.addr())?;
-                Ok(Self::Single(single(info, options)?))
-            }
+            _ => Ok(Self::Single(single(with_settings(parse(url)?), options)?)),
         }
     }
 
     fn cluster(nodes: &[ConnectionInfo], options: &Options) -> Result<Self, Failure> {
-        check_tls(nodes[0].addr())?;
         let builder = ClusterClientBuilder::new(nodes.to_vec())
             // What was not answered may have been done; whoever asks knows whether to ask again.
             .retries(0)
             .connection_timeout(options.connect_timeout)
             .response_timeout(options.response_timeout)
             .tcp_settings(tcp_settings());
-        let builder = cluster_certificates(builder, &options.certificates)?;
+        let builder = cluster_certificates(builder, is_secure(&nodes[0]), &options.certificates)?;
         builder.build().map(Self::Cluster).map_err(Failure::connecting)
     }
 
@@ -78,26 +77,23 @@ impl Target {
         options: &Options,
     ) -> Result<Self, Failure> {
         let first = &nodes[0];
-        check_tls(first.addr())?;
         // The sentinels themselves are asked without TLS, as they are usually set up.
         let sentinels = nodes.iter().map(|node| match node.addr() {
             ConnectionAddr::TcpTls { host, port, .. } => ConnectionAddr::Tcp(host.clone(), *port),
             addr => addr.clone(),
         });
-        let mut builder =
-            SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)
-                .map_err(Failure::connecting)?
-                .set_client_to_redis_db(db)
-                .set_client_to_redis_tcp_settings(tcp_settings())
-                .set_client_to_sentinel_tcp_settings(tcp_settings());
+        let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)
+            .map_err(Failure::connecting)?
+            .set_client_to_redis_db(db)
+            .set_client_to_redis_tcp_settings(tcp_settings())
+            .set_client_to_sentinel_tcp_settings(tcp_settings());
         if let Some(name) = first.redis_settings().username() {
             builder = builder.set_client_to_redis_username(name);
         }
         if let Some(password) = first.redis_settings().password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        let secure = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
-        let builder = sentinel_certificates(builder, secure, &options.certificates)?;
+        let builder = sentinel_certificates(builder, is_secure(first), &options.certificates)?;
         let client = builder.build().map_err(Failure::connecting)?;
         Ok(Self::Sentinel(Box::new(Mutex::new(client))))
     }
@@ -152,17 +148,14 @@ fn with_settings(info: ConnectionInfo) -> ConnectionInfo {
     info.set_tcp_settings(tcp_settings())
 }
 
+fn is_secure(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
 /// Without TCP_NODELAY, which the crate has off, a connection that many share waits for
 /// acknowledgements on a real network (redis-rs issue 2195).
 fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
-}
-
-fn check_tls(addr: &ConnectionAddr) -> Result<(), Failure> {
-    if matches!(addr, ConnectionAddr::TcpTls { .. }) && !cfg!(feature = "redis-tls") {
-        return Err(Failure::config("TLS needs the feature `redis-tls` of tower-inbox".to_owned()));
-    }
-    Ok(())
 }
 
 #[cfg(not(feature = "redis-tls"))]
@@ -174,6 +167,7 @@ fn single(info: ConnectionInfo, options: &Options) -> Result<Client, Failure> {
 #[cfg(not(feature = "redis-tls"))]
 fn cluster_certificates(
     builder: ClusterClientBuilder,
+    _: bool,
     certificates: &Certificates,
 ) -> Result<ClusterClientBuilder, Failure> {
     no_certificates(certificates).map(|()| builder)
@@ -211,7 +205,7 @@ mod tls {
     use super::*;
 
     pub(super) fn single(info: ConnectionInfo, options: &Options) -> Result<Client, Failure> {
-        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        if !is_secure(&info) {
             return Client::open(info).map_err(Failure::connecting);
         }
         let certificates = read(&options.certificates)?;
@@ -220,9 +214,11 @@ mod tls {
 
     pub(super) fn cluster_certificates(
         builder: ClusterClientBuilder,
+        secure: bool,
         certificates: &Certificates,
     ) -> Result<ClusterClientBuilder, Failure> {
-        Ok(builder.certs(read(certificates)?))
+        // With certificates the client would speak TLS whatever the URL says.
+        if secure { Ok(builder.certs(read(certificates)?)) } else { Ok(builder) }
     }
 
     pub(super) fn sentinel_certificates(

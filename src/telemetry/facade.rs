@@ -115,11 +115,7 @@ pub(crate) fn events_retried(backend: &'static str, operation: &'static str) {
 }
 
 #[cfg(feature = "events")]
-pub(crate) fn events_failed(
-    backend: &'static str,
-    operation: &'static str,
-    kind: &'static str,
-) {
+pub(crate) fn events_failed(backend: &'static str, operation: &'static str, kind: &'static str) {
     counter!(EVENTS_ERRORS, "backend" => backend, "operation" => operation, "kind" => kind)
         .increment(1);
 }

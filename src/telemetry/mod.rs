@@ -21,12 +21,16 @@ pub(crate) use facade::{
     Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, remembered, sweep_ended,
     sweep_failed, swept,
 };
+#[cfg(all(feature = "metrics", feature = "events"))]
+pub(crate) use facade::{
+    events_asked, events_checked, events_failed, events_failed_open, events_local, events_retried,
+};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use silent::{
     Stopwatch, Timing, attempt_failed, buried, decided, duplicate_age, remembered, sweep_ended,
     sweep_failed, swept,
 };
-#[cfg(all(feature = "metrics", feature = "events"))]
-pub(crate) use facade::{events_asked, events_checked, events_failed, events_failed_open, events_local, events_retried};
 #[cfg(all(not(feature = "metrics"), feature = "events"))]
-pub(crate) use silent::{events_asked, events_checked, events_failed, events_failed_open, events_local, events_retried};
+pub(crate) use silent::{
+    events_asked, events_checked, events_failed, events_failed_open, events_local, events_retried,
+};

@@ -3,24 +3,21 @@ use std::io;
 use super::{
     RedisServer,
     access::{Access, User},
-    authority::Identity,
-    config::Config,
-    operator,
 };
 
 /// Describes a [`RedisServer`] before it is started.
 #[derive(Clone, Debug)]
 #[must_use = "a builder starts nothing before `start`"]
 pub struct RedisBuilder {
-    access: Access,
-    tls: bool,
-    maxmemory: u64,
-    policy: String,
-    append_only: bool,
-    debug_commands: bool,
-    master: Option<u16>,
-    cluster: bool,
-    settings: Vec<(String, String)>,
+    pub(super) access: Access,
+    pub(super) tls: bool,
+    pub(super) maxmemory: u64,
+    pub(super) policy: String,
+    pub(super) append_only: bool,
+    pub(super) debug_commands: bool,
+    pub(super) master: Option<u16>,
+    pub(super) cluster: bool,
+    pub(super) settings: Vec<(String, String)>,
 }
 
 impl RedisBuilder {
@@ -82,12 +79,12 @@ impl RedisBuilder {
         self
     }
 
-    /// Whether the server finds its data again when it is restarted. Default: `false`; nothing is
-    /// written to the disk then.
+    /// Whether the server finds its data again when it is restarted. Default: `false`; nothing
+    /// stays on the disk then.
     ///
     /// What was acknowledged survives the death of the process, not that of the machine:
-    /// `appendfsync` is `no`. Under Redis's own default, `everysec`, a write may be acknowledged while
-    /// it still waits in the process for the disk.
+    /// `appendfsync` is `no`. Under Redis's own default, `everysec`, a write may be acknowledged
+    /// while it still waits in the process for the disk.
     pub fn append_only(mut self, append_only: bool) -> Self {
         self.append_only = append_only;
         self
@@ -99,11 +96,11 @@ impl RedisBuilder {
         self
     }
 
-    /// Makes the server a replica of the one on a loopback port, or behind it if the port is that of
-    /// a [`DelayProxy`](crate::DelayProxy). Default: it is nobody's.
+    /// Makes the server a replica of the one on a loopback port, or behind it if the port is that
+    /// of a [`DelayProxy`](crate::DelayProxy). Default: it is nobody's.
     ///
-    /// The master has to be of this process and [TLS](Self::tls) the same on both sides. To survive a
-    /// failover, clients need the same passwords and users on both, too.
+    /// The master has to be of this process and [TLS](Self::tls) the same on both sides. To survive
+    /// a failover, clients need the same passwords and users on both, too.
     pub fn replica_of(mut self, port: u16) -> Self {
         self.master = Some(port);
         self
@@ -143,49 +140,4 @@ impl RedisBuilder {
         let scheme = if self.tls { "rediss" } else { "redis" };
         format!("{scheme}://{}127.0.0.1:{port}", self.access.userinfo())
     }
-
-    pub(super) fn config(&self, port: u16, bus_port: u16, identity: Option<&Identity>) -> Config {
-        let mut config = Config::default();
-        config.set("bind", &["127.0.0.1"]);
-        if let Some(identity) = identity {
-            identity.configure(&mut config);
-            config.set("tls-port", &[&port.to_string()]);
-            config.set("port", &["0"]);
-        } else {
-            config.set("port", &[&port.to_string()]);
-        }
-        operator::configure(&mut config);
-        self.access.configure(&mut config);
-        config.set("maxmemory", &[&self.maxmemory.to_string()]);
-        config.set("maxmemory-policy", &[&self.policy]);
-        config.set("save", &[""]);
-        config.set("appendonly", &[yes_or_no(self.append_only)]);
-        config.set("appendfsync", &["no"]);
-        if self.debug_commands {
-            config.set("enable-debug-command", &["local"]);
-        }
-        // The default of 5 s lets more replicas join, of which tests have one.
-        config.set("repl-diskless-sync-delay", &["0"]);
-        // What a replica received would otherwise be found again by a restart.
-        config.set("rdb-del-sync-files", &["yes"]);
-        if let Some(master) = self.master {
-            config.set("replicaof", &["127.0.0.1", &master.to_string()]);
-        }
-        if self.cluster {
-            config.set("cluster-enabled", &["yes"]);
-            config.set("cluster-port", &[&bus_port.to_string()]);
-            // A node that has met nobody does not know it.
-            config.set("cluster-announce-ip", &["127.0.0.1"]);
-            // After a node went away: the default of 15 s is made for networks, not for tests.
-            config.set("cluster-node-timeout", &["5000"]);
-        }
-        for (name, value) in &self.settings {
-            config.line(&format!("{name} {value}"));
-        }
-        config
-    }
-}
-
-fn yes_or_no(answer: bool) -> &'static str {
-    if answer { "yes" } else { "no" }
 }

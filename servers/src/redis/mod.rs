@@ -6,6 +6,7 @@ mod builder;
 mod cli;
 mod cluster;
 mod config;
+mod directives;
 mod operator;
 mod process;
 mod replica;

@@ -35,8 +35,8 @@ impl RedisServer {
         })
     }
 
-    /// Makes a replica a server of its own, which can be written and stays so over a restart. What it
-    /// has not received by now it will never have.
+    /// Makes a replica a server of its own, which can be written and stays so over a restart. What
+    /// it has not received by now it will never have.
     ///
     /// # Errors
     ///

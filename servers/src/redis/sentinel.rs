@@ -13,13 +13,14 @@ use crate::port::{free_port, retry_taken_ports};
 
 /// A private sentinel, which promotes a replica when the master is gone.
 ///
-/// It decides alone, and does so half a second after the master stopped to answer. It finds the
-/// replicas through the master, lets everybody in, and does not speak TLS itself.
+/// It decides alone, and does so 750 ms after the master stopped to answer; a second or two later
+/// there is another. It finds the replicas through the master, lets everybody in, and does not
+/// speak TLS itself.
 ///
 /// # What is not promised
 ///
-/// On a machine that is very busy, half a second can pass without an answer from a master that is
-/// well.
+/// On a machine that is very busy, 750 ms can pass without an answer from a master that is well;
+/// and a master that comes back in less, with nothing in memory, stays the master.
 #[derive(Debug)]
 pub struct RedisSentinel {
     master_name: String,
@@ -28,13 +29,13 @@ pub struct RedisSentinel {
 }
 
 impl RedisSentinel {
-    /// Starts a sentinel, and waits until it knows the replicas that the master has by now, so that it
-    /// can promote one. Others are found later, in a moment.
+    /// Starts a sentinel, and waits until it knows the replicas that the master has by now, so that
+    /// it can promote one. Others are found later, in a moment.
     ///
     /// # Errors
     ///
-    /// As [`RedisBuilder::start`](super::RedisBuilder::start), and when it does not reach the master or
-    /// one of its replicas in a minute.
+    /// As [`RedisBuilder::start`](super::RedisBuilder::start), and when it does not reach the
+    /// master or one of its replicas in a minute.
     pub fn start(master_name: &str, master: &RedisServer) -> io::Result<Self> {
         let process = Process::prepare(Role::Sentinel)?;
         let identity =
@@ -81,8 +82,8 @@ impl RedisSentinel {
             .ok_or_else(|| io::Error::other(format!("no address of a master: {address:?}")))
     }
 
-    /// Waits until the master is another one than that on the port; returns the port of the new one,
-    /// which takes writes by then.
+    /// Waits until the master is another one than that on the port; returns the port of the new
+    /// one, which takes writes by then.
     ///
     /// # Errors
     ///
@@ -114,7 +115,7 @@ impl RedisSentinel {
         config.set("sentinel", &["auth-user", name, operator::NAME]);
         config.set("sentinel", &["auth-pass", name, operator::password()]);
         // The default of 30 s is made for networks, not for tests.
-        config.set("sentinel", &["down-after-milliseconds", name, "500"]);
+        config.set("sentinel", &["down-after-milliseconds", name, "750"]);
         // Twice this is the time until a failover that did not succeed is tried again.
         config.set("sentinel", &["failover-timeout", name, "2000"]);
         config
@@ -143,10 +144,16 @@ fn count(printed: &str, pair: [&str; 2]) -> usize {
     lines.windows(2).filter(|window| *window == pair).count()
 }
 
-const PERIODS: [(&str, &str); 2] = [
+const PERIODS: [(&str, &str); 4] = [
+    // How often it asks whether a server is there. It asks a new master for the first time after
+    // this period, and takes it for dead when it has no answer after 750 ms. A replica is promoted
+    // only when the news of it is not older than five of these, and it has news once a second.
+    ("ping-period", "250"),
     // How often it asks for replicas: the default of 10 s is made for networks.
     ("info-period", "200"),
-    // How long it does nothing after it was itself held up for two seconds, which happens on a machine
-    // that is busy with other tests. The default is 30 s.
+    // Four of these pass until a former master that came back is made a replica: 8 s by default.
+    ("publish-period", "200"),
+    // How long it does nothing after it was itself held up for two seconds, which happens on a
+    // machine that is busy with other tests. The default is 30 s.
     ("tilt-period", "1000"),
 ];

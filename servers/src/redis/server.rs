@@ -58,8 +58,8 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// The URL for clients: `redis` or `rediss`, with the first user or else the password, where there
-    /// are.
+    /// The URL for clients: `redis` or `rediss`, with the first user or else the password, where
+    /// there are.
     pub fn url(&self) -> String {
         self.options.url(self.port)
     }
@@ -80,7 +80,8 @@ impl RedisServer {
         self.process.id()
     }
 
-    /// Runs one command through `redis-cli`, as a user who may do everything; returns what it printed.
+    /// Runs one command through `redis-cli`, as a user who may do everything; returns what it
+    /// printed.
     ///
     /// # Errors
     ///
@@ -124,8 +125,8 @@ impl RedisServer {
         self.process.kill()
     }
 
-    /// Stops the server as a deployment does: it gives its replicas some seconds to receive the rest,
-    /// and says goodbye.
+    /// Stops the server as a deployment does: it gives its replicas some seconds to receive the
+    /// rest, and says goodbye.
     ///
     /// Does nothing when the server is already stopped.
     ///
@@ -139,8 +140,8 @@ impl RedisServer {
     /// Starts a stopped server on its old port, and waits until it serves; one that runs is stopped
     /// before.
     ///
-    /// It has its old data if it is [append-only](RedisBuilder::append_only), and none otherwise. What
-    /// a sentinel or [`promote`](Self::promote) made of it, it still is.
+    /// It has its old data if it is [append-only](RedisBuilder::append_only), and none otherwise.
+    /// What a sentinel or [`promote`](Self::promote) made of it, it still is.
     ///
     /// # Errors
     ///

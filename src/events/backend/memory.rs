@@ -7,7 +7,9 @@ use std::{
 
 use super::{BackendError, ClaimAnswer, EventBackend, Health, Traffic};
 use crate::{
-    events::{ClaimToken, EventIds, EventWindow, EventsErrorKind, Signature, signature::new_secret},
+    events::{
+        ClaimToken, EventIds, EventWindow, EventsErrorKind, Signature, signature::new_secret,
+    },
     hook::BoxFuture,
     key::Secret,
 };
@@ -164,7 +166,10 @@ impl Marks {
     }
 
     fn is_seen(&self, signature: Signature) -> bool {
-        self.series.iter().flat_map(|series| &series.slots).any(|slot| slot.seen.contains(&signature))
+        self.series
+            .iter()
+            .flat_map(|series| &series.slots)
+            .any(|slot| slot.seen.contains(&signature))
     }
 
     /// The slot that new events of the window go to.

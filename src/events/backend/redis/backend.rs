@@ -14,7 +14,7 @@ use super::{
     layout::{Layout, Problem},
     pace::Pace,
     scripts::Scripts,
-    shard::Known,
+    shard::{HASH_BITS, Known},
 };
 use crate::{
     events::{
@@ -158,12 +158,13 @@ impl RedisBackend {
         });
         let exact = self.settings.exact;
         let key = format!("{}}}:n", self.base);
-        let layout = Layout::agree(&self.link, &key, shards, exact).await.map_err(|problem| {
-            match problem {
-                Problem::Failed(failure) => failed(failure),
-                Problem::Unfit(text) => BackendError::new(EventsErrorKind::Config, text),
-            }
-        })?;
+        let layout =
+            Layout::agree(&self.link, &key, shards, exact).await.map_err(
+                |problem| match problem {
+                    Problem::Failed(failure) => failed(failure),
+                    Problem::Unfit(text) => BackendError::new(EventsErrorKind::Config, text),
+                },
+            )?;
         self.fits(&layout)?;
         let shards = (0..layout.shards)
             .map(|number| Shard {
@@ -224,14 +225,18 @@ impl RedisBackend {
             }
             Err(failure) => return Err(failure),
         };
-        Ok(answers.iter().map(|answer| info_fields(answer)).map(|info| {
-            let get = |name: &str| info.iter().find(|(field, _)| field == name);
-            let limited = get("maxmemory").is_none_or(|(_, limit)| limit != "0");
-            match get("maxmemory_policy") {
-                Some((_, policy)) if limited => policy.clone(),
-                _ => NO_EVICTION.to_owned(),
-            }
-        }).collect())
+        Ok(answers
+            .iter()
+            .map(|answer| info_fields(answer))
+            .map(|info| {
+                let get = |name: &str| info.iter().find(|(field, _)| field == name);
+                let limited = get("maxmemory").is_none_or(|(_, limit)| limit != "0");
+                match get("maxmemory_policy") {
+                    Some((_, policy)) if limited => policy.clone(),
+                    _ => NO_EVICTION.to_owned(),
+                }
+            })
+            .collect())
     }
 
     /// Does the same for each shard that has events of the batch, and puts the answers together.
@@ -253,7 +258,7 @@ impl RedisBackend {
                 } else {
                     Member::Compact(signature.low.cast_signed())
                 };
-                let hash = u32::try_from(signature.high >> 32).expect("half of 64 bits");
+                let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
                 groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
             }
             let size = self.pace.size();
@@ -441,16 +446,16 @@ impl RedisBackend {
     ) -> Result<Vec<u8>, Stop> {
         let answer = self.run(script, call, shard).await?;
         let Value::Array(answer) = answer else { return Err(unexpected()) };
-        let [Value::BulkString(flags), Value::BulkString(table), Value::Int(buckets)] = &answer[..]
+        let [Value::BulkString(flags), Value::BulkString(table), Value::Int(bits)] = &answer[..]
         else {
             return Err(unexpected());
         };
-        let buckets = u32::try_from(*buckets).map_err(|_| unexpected())?;
+        let bits = u32::try_from(*bits).map_err(|_| unexpected())?;
         let flags = checked(flags.clone(), events)?;
         let added = events.iter().zip(&flags).filter(|(_, flag)| **flag == b'1');
         let added = added.map(|(event, _)| event.hash);
         let table = String::from_utf8_lossy(table);
-        shard.known.learn(window_millis(window), &table, buckets, added);
+        shard.known.learn(window_millis(window), &table, bits, added);
         Ok(flags)
     }
 
@@ -631,7 +636,8 @@ impl AsyncRequest<bool> for Release<'_> {
 
 impl Event<'_> {
     fn push(&self, call: &mut Call) {
-        call.text(self.hash);
+        let bit = |at| if self.hash >> (HASH_BITS - 1 - at) & 1 == 1 { b'1' } else { b'0' };
+        call.bytes(&std::array::from_fn::<_, { HASH_BITS as usize }, _>(|at| bit(at as u32)));
         match self.member {
             // As text, because numbers in Lua are exact to 53 bits only.
             Member::Compact(member) => call.text(member),

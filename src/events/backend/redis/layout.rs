@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_comes_back() {
-        let text = r#"{"version":1,"secret":"000102030405060708090a0b0c0d0e0f","shards":4,"ids":"exact"}"#;
+        let text =
+            r#"{"version":1,"secret":"000102030405060708090a0b0c0d0e0f","shards":4,"ids":"exact"}"#;
         let layout = Layout::parse(text).unwrap();
         assert_eq!(layout.secret.as_bytes()[15], 15);
         assert_eq!((layout.shards, layout.exact), (4, true));

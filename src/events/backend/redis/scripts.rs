@@ -1,3 +1,4 @@
+use super::shard::HASH_BITS;
 use crate::redis::Script;
 
 /// The scripts of one way to keep ids.
@@ -25,7 +26,8 @@ impl Scripts {
         let script = |parts: &[&str]| {
             let text = parts.concat();
             let text = text.replace("@LOOK", look).replace("@ADD", add);
-            Script::new(text.replace("@FILL", &fill.to_string()))
+            let text = text.replace("@FILL", &fill.to_string());
+            Script::new(text.replace("@BITS", &HASH_BITS.to_string()))
         };
         Self {
             look: script(&[SHARD, LOOK]),
@@ -39,8 +41,8 @@ impl Scripts {
     }
 }
 
-// The mean; with a Poisson spread four and a half sigma below the limit, so that hardly a bucket of
-// thousands goes over, which costs memory and nothing else.
+// The mean of a table that is full; with a Poisson spread five sigma below the limit, so that hardly a
+// bucket of thousands goes over, which costs memory and nothing else.
 const COMPACT_FILL: u32 = 410;
 const EXACT_FILL: u32 = 85;
 

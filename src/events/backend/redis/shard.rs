@@ -10,7 +10,7 @@ pub(super) struct Known(Mutex<Vec<Table>>);
 struct Table {
     window: u64,
     id: String,
-    buckets: u32,
+    bits: u32,
     touched: Vec<u64>,
 }
 
@@ -32,22 +32,22 @@ impl Known {
         &self,
         window: u64,
         id: &str,
-        buckets: u32,
+        bits: u32,
         added: impl Iterator<Item = u32>,
     ) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = match tables.iter().position(|table| table.window == window) {
             Some(at) => at,
             None => {
-                tables.push(Table { window, id: String::new(), buckets: 0, touched: Vec::new() });
+                tables.push(Table { window, id: String::new(), bits: 0, touched: Vec::new() });
                 tables.len() - 1
             }
         };
         let table = &mut tables[at];
         if table.id != id {
             id.clone_into(&mut table.id);
-            table.buckets = buckets;
-            table.touched = vec![0; (buckets as usize).div_ceil(64)];
+            table.bits = bits.min(HASH_BITS);
+            table.touched = vec![0; (1_usize << table.bits).div_ceil(64)];
         }
         for hash in added {
             let bucket = table.bucket(hash);
@@ -62,11 +62,14 @@ impl Table {
         self.touched[bucket / 64] >> (bucket % 64) & 1 == 1
     }
 
-    /// As the script has it: `floor(hash * buckets / 2^32)`.
+    /// As the script has it: the first bits of the hash.
     fn bucket(&self, hash: u32) -> usize {
-        usize::try_from((u64::from(hash) * u64::from(self.buckets)) >> 32).expect("below 2^32")
+        (hash >> (HASH_BITS - self.bits)) as usize
     }
 }
+
+/// How many bits of an event's signature can choose its bucket: a million buckets in a shard.
+pub(super) const HASH_BITS: u32 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -76,10 +79,14 @@ mod tests {
     fn a_bucket_is_known_once_something_was_added_to_it() {
         let known = Known::default();
         assert_eq!(known.about(1, &[0]), ("-".to_owned(), vec![]));
-        known.learn(1, "7", 2, [u32::MAX].into_iter());
-        assert_eq!(known.about(1, &[0, u32::MAX, 1 << 31]), ("7".to_owned(), b"011".to_vec()));
+        known.learn(1, "7", 1, [LAST].into_iter());
+        assert_eq!(known.about(1, &[0, LAST, 1 << 19]), ("7".to_owned(), b"011".to_vec()));
         assert_eq!(known.about(2, &[0]).0, "-", "another window");
         known.learn(1, "8", 2, [0].into_iter());
-        assert_eq!(known.about(1, &[0, u32::MAX]), ("8".to_owned(), b"10".to_vec()));
+        assert_eq!(known.about(1, &[0, LAST]), ("8".to_owned(), b"10".to_vec()));
+        known.learn(1, "9", 0, [LAST].into_iter());
+        assert_eq!(known.about(1, &[0]), ("9".to_owned(), b"1".to_vec()), "one bucket for all");
     }
+
+    const LAST: u32 = (1 << HASH_BITS) - 1;
 }

@@ -22,14 +22,19 @@ local tables = redis.call('HGET', aside, 't') or ''
 local at = tonumber(redis.call('HGET', aside, 'x') or '0')
 local room = 1000
 local position = 0
-for id, n in string.gmatch(tables, '(%d+):(%d+):[^;]*;') do
-  n = tonumber(n)
+for id, bits in string.gmatch(tables, '(%d+):(%d+):[^;]*;') do
+  local n = 2 ^ bits
   if at < position + n and room > 0 then
     local first = math.max(at - position, 0)
     local last = math.min(n, first + room) - 1
     local keys = {}
     for bucket = first, last do
-      keys[#keys + 1] = base .. id .. ':' .. string.format('%.0f', bucket)
+      local name, rest = '', bucket
+      for _ = 1, bits do
+        name = rest % 2 .. name
+        rest = math.floor(rest / 2)
+      end
+      keys[#keys + 1] = base .. id .. ':' .. name
     end
     redis.call('UNLINK', unpack(keys))
     room = room - #keys

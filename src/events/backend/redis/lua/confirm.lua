@@ -1,6 +1,6 @@
 
 -- From 8 on: hash, member and token of each event. Answers 1 where it is confirmed and 0 where somebody
--- else has it, then the table and its buckets.
+-- else has it, then the table and its bits.
 local fields, owned = held(8)
 if not begin(#fields) then
   return redis.error_reply('TIWINDOWS there are ' .. ARGV[5] .. ' distinct windows already')

@@ -1,6 +1,6 @@
 
 -- ARGV[8]  1 where a duplicate prolongs the window; from 9 on: hash and member of each event.
--- Answers 1 where it was new, then the table and its buckets.
+-- Answers 1 where it was new, then the table and its bits.
 if not begin((#ARGV - 8) / 2) then
   return redis.error_reply('TIWINDOWS there are ' .. ARGV[5] .. ' distinct windows already')
 end

@@ -10,7 +10,7 @@ local window, slot = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function save()
   local text, last = '', 0
   for i = 1, live do
-    text = text .. ids[i] .. ':' .. string.format('%.0f', buckets[i]) .. ':'
+    text = text .. ids[i] .. ':' .. string.format('%.0f', bits[i]) .. ':'
       .. string.format('%.0f', windows[i]) .. ':' .. string.format('%.0f', ends[i]) .. ':'
       .. full[i] .. ';'
     if windows[i] == 0 then
@@ -49,7 +49,7 @@ local function open(events)
   local n, finish = 1, 0
   if going then
     -- Fuller than it was made for: a larger one takes the rest of the slot.
-    n, finish = buckets[last] * 4, ends[last]
+    n, finish = 2 ^ (bits[last] + 2), ends[last]
   else
     if last then
       -- As many as the slot before needed, and a fifth more.
@@ -70,15 +70,18 @@ local function open(events)
     end
   end
   n = math.max(n, math.ceil(tonumber(ARGV[4]) / @FILL), math.ceil(events / @FILL), 1)
-  n = math.min(n, 1048576)
+  local needed = 0
+  while 2 ^ needed < n and needed < @BITS do
+    needed = needed + 1
+  end
   local id = now
   for i = 1, live do
     id = math.max(id, tonumber(ids[i]) + 1)
   end
   live = live + 1
-  ids[live], buckets[live], windows[live] = string.format('%.0f', id), n, window
+  ids[live], bits[live], windows[live] = string.format('%.0f', id), needed, window
   ends[live], full[live] = finish, '0'
-  prefix[live], scale[live] = base .. ids[live] .. ':', n / 4294967296
+  prefix[live] = base .. ids[live] .. ':'
   if #gone > 0 then
     redis.call('HDEL', KEYS[1], unpack(gone))
   end
@@ -86,27 +89,30 @@ local function open(events)
   return live
 end
 
-local current, added
+local current, added, target, width
 
 -- Adds an event to the current table; whether it was not in it. `at` is its place in the batch.
 local known = ARGV[7]
 local function add(hash, member, at)
-  local key = prefix[current] .. floor(hash * scale[current])
-  if redis.call(@ADD) == 0 then
+  local key = target .. cut(hash, 1, width)
+  if call(@ADD) == 0 then
     return false
   end
   added = added + 1
   if string.byte(known, at) ~= 49 and window > 0 then
-    redis.call('PEXPIREAT', key, string.format('%.0f', ends[current] + window))
+    call('PEXPIREAT', key, string.format('%.0f', ends[current] + window))
   end
   return true
 end
 
 local function begin(events)
   current, added = open(events), 0
-  if current and ids[current] ~= ARGV[6] then
-    -- What the caller knows is about another table.
-    known = ''
+  if current then
+    target, width = prefix[current], bits[current]
+    if ids[current] ~= ARGV[6] then
+      -- What the caller knows is about another table.
+      known = ''
+    end
   end
   return current
 end
@@ -115,10 +121,10 @@ end
 local function finish(flags)
   if added > 0 then
     local held = redis.call('HINCRBY', KEYS[1], 'c' .. ids[current], added)
-    if held >= buckets[current] * @FILL and buckets[current] < 1048576 then
+    if held >= 2 ^ bits[current] * @FILL and bits[current] < @BITS then
       full[current] = '1'
       save()
     end
   end
-  return { table.concat(flags), ids[current], buckets[current] }
+  return { table.concat(flags), ids[current], bits[current] }
 end

@@ -4,8 +4,10 @@
 -- ARGV[1]  which secret signed the ids
 --
 -- The record holds `s`, the secret it was begun with, `t`, the tables, and a counter for each table.
--- A table is `id:buckets:window:ends:full;` with times in milliseconds: events go to it until it ends or
--- is full, and it is forgotten a window after it ends. Window 0 has no end.
+-- A table is `id:bits:window:ends:full;` with times in milliseconds: events go to it until it ends or is
+-- full, and it is forgotten a window after it ends. Window 0 has no end. It has 2^bits buckets, and an
+-- event's is named by the first bits of its hash, which comes as a text of zeros and ones: cutting a text
+-- is several times cheaper here than calculating a number and writing it.
 local base = string.sub(KEYS[1], 1, -2)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -15,7 +17,7 @@ if record[1] and record[1] ~= ARGV[1] then
 end
 
 local live = 0
-local ids, buckets, windows, ends, full, prefix, scale = {}, {}, {}, {}, {}, {}, {}
+local ids, bits, windows, ends, full, prefix = {}, {}, {}, {}, {}, {}
 local gone = {}
 if record[1] and record[2] then
   for id, n, window, finish, filled in
@@ -24,24 +26,29 @@ if record[1] and record[2] then
     n, window, finish = tonumber(n), tonumber(window), tonumber(finish)
     if window == 0 or finish + window > now then
       live = live + 1
-      ids[live], buckets[live], windows[live] = id, n, window
+      ids[live], bits[live], windows[live] = id, n, window
       ends[live], full[live] = finish, filled
-      prefix[live], scale[live] = base .. id .. ':', n / 4294967296
+      prefix[live] = base .. id .. ':'
     else
       gone[#gone + 1] = 'c' .. id
     end
   end
 end
 
-local floor = math.floor
+local floor, call, cut = math.floor, redis.call, string.sub
 
 -- Whether an event is in a table, `except` one. The newest first: duplicates come soon.
 local function seen(hash, member, except)
+  local last, bucket
   for i = live, 1, -1 do
-    if i ~= except
-      and redis.call('@LOOK', prefix[i] .. floor(hash * scale[i]), member) == 1
-    then
-      return true
+    if i ~= except then
+      if bits[i] ~= last then
+        last = bits[i]
+        bucket = cut(hash, 1, last)
+      end
+      if call('@LOOK', prefix[i] .. bucket, member) == 1 then
+        return true
+      end
     end
   end
   return false
