@@ -7,8 +7,8 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, Stdio},
-    thread::sleep,
+    process::{Child, ChildStdout, Stdio},
+    thread::{JoinHandle, sleep, spawn},
     time::{Duration, Instant},
 };
 
@@ -44,7 +44,7 @@ fn side_by_side_each_line_is_printed_once() {
                 let own = ["--namespace", &namespace, "--dead-letters", dead];
                 let check = check(&redis, &[more, &own].concat());
                 let child = scene.spawn(&refs(&check), Stdio::null());
-                std::thread::spawn(move || Ran::from(child.wait_with_output().unwrap()))
+                spawn(move || Ran::from(child.wait_with_output().unwrap()))
             })
             .collect();
         let ran: Vec<Ran> = runs.into_iter().map(|run| run.join().unwrap().succeeded()).collect();
@@ -91,12 +91,9 @@ fn killed_and_started_again_no_line_is_missing() {
 fn killed_with_lines_that_nobody_took_they_come_again() {
     let (scene, redis) = scene(orders(5000, 0));
     let check = check(&redis, &["--lease", "1s"]);
-    let mut child = scene.spawn(&refs(&check), Stdio::null());
-    // The pipe is full by then.
-    sleep(Duration::from_secs(2));
+    let (mut child, mut stdout, mut taken) = stuck(&scene, &check);
     child.kill().unwrap();
-    let mut taken = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut taken).unwrap();
+    stdout.read_to_string(&mut taken).unwrap();
     child.wait().unwrap();
     assert!(taken.ends_with('\n'), "half a line was left behind");
     let rest = scene.run(&refs(&check)).succeeded();
@@ -110,8 +107,7 @@ fn killed_with_lines_that_nobody_took_they_come_again() {
 fn what_another_run_has_claimed_is_waited_for_in_order() {
     let (scene, redis) = scene(orders(3000, 0));
     let long = check(&redis, &["--lease", "5m"]);
-    let mut slow = scene.spawn(&refs(&long), Stdio::null());
-    sleep(Duration::from_secs(1));
+    let (mut slow, slow_stdout, mut first) = stuck(&scene, &long);
     let dead = ["--dead-letters", "dead", "--lease", "5m"];
     let mut waiting = scene.spawn(&refs(&check(&redis, &dead)), Stdio::null());
     let mut note = String::new();
@@ -121,11 +117,12 @@ fn what_another_run_has_claimed_is_waited_for_in_order() {
     assert_eq!(waiting.try_wait().unwrap(), None);
 
     // Now somebody reads what the first one prints.
-    let waited = reader(&mut waiting);
-    let first = reader(&mut slow);
+    let waited = read(waiting.stdout.take().unwrap());
+    let rest = read(slow_stdout);
     assert!(slow.wait().unwrap().success());
     assert!(waiting.wait().unwrap().success());
-    let (first, waited) = (first.join().unwrap(), waited.join().unwrap());
+    first += &rest.join().unwrap();
+    let waited = waited.join().unwrap();
     let mut all = lines(&first);
     all.extend(lines(&waited));
     assert_eq!((all.len(), times(&all).len()), (3000, 3000));
@@ -136,15 +133,14 @@ fn what_another_run_has_claimed_is_waited_for_in_order() {
 fn a_signal_confirms_what_was_printed_and_releases_the_rest() {
     let (scene, redis) = scene(orders(5000, 0));
     let long = check(&redis, &["--lease", "10m"]);
-    let mut child = scene.spawn(&refs(&long), Stdio::null());
-    // The pipe is full by then, and nobody takes the piece under way: it has to be said twice.
-    sleep(Duration::from_secs(1));
+    let (mut child, mut stdout, taken) = stuck(&scene, &long);
+    // Nobody takes the piece under way, so it has to be said twice.
     send(&child, "TERM");
     sleep(Duration::from_millis(300));
     send(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    let mut ran = Ran { code: Some(1), stdout: String::new(), stderr: String::new() };
-    child.stdout.take().unwrap().read_to_string(&mut ran.stdout).unwrap();
+    let mut ran = Ran { code: Some(1), stdout: taken, stderr: String::new() };
+    stdout.read_to_string(&mut ran.stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut ran.stderr).unwrap();
     ran.failed(1, &["stopped by a signal"]);
     let printed = lines(&ran.stdout);
@@ -385,9 +381,18 @@ fn in_order(some: &str, stream: &str) -> bool {
     some.lines().all(|line| stream.any(|other| other == line))
 }
 
-fn reader(child: &mut Child) -> std::thread::JoinHandle<String> {
-    let mut stdout = child.stdout.take().unwrap();
-    std::thread::spawn(move || {
+/// A run that goes no further, because the pipe is full and nobody reads on; and what was read.
+fn stuck(scene: &Scene, check: &[String]) -> (Child, BufReader<ChildStdout>, String) {
+    let mut child = scene.spawn(&refs(check), Stdio::null());
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    sleep(Duration::from_secs(1));
+    (child, stdout, first)
+}
+
+fn read(mut stdout: impl Read + Send + 'static) -> JoinHandle<String> {
+    spawn(move || {
         let mut text = String::new();
         stdout.read_to_string(&mut text).unwrap();
         text
