@@ -16,6 +16,8 @@ mod redis;
 mod retry;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod schema;
+#[cfg(feature = "postgres")]
+mod sql;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -30,7 +30,7 @@ use super::{EventWindow, FailurePolicy, Retries};
 /// assert_eq!(by_hand, by_file);
 /// # Ok::<(), tower_inbox::events::InvalidConfig>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct DeduplicationConfig(DeduplicationConfigBuilder);
 
 /// Collects the settings of a [`DeduplicationConfig`]; [`build`](Self::build) checks them.
@@ -179,12 +179,6 @@ impl DeduplicationConfig {
 
     pub(super) fn settings(&self) -> &DeduplicationConfigBuilder {
         &self.0
-    }
-}
-
-impl Default for DeduplicationConfig {
-    fn default() -> Self {
-        Self(DeduplicationConfigBuilder::default())
     }
 }
 

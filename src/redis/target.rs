@@ -12,8 +12,8 @@ use super::{Certificates, Failure, Options};
 
 /// Where a URL leads.
 pub(super) enum Target {
-    Single(Client),
-    Cluster(ClusterClient),
+    Single(Box<Client>),
+    Cluster(Box<ClusterClient>),
     /// Locked, because asking the sentinels changes what is known of them.
     Sentinel(Box<Mutex<SentinelClient>>),
 }
@@ -55,7 +55,7 @@ impl Target {
                 })?;
                 Self::sentinel(&nodes(scheme, hosts, 26379)?, master, db, options)
             }
-            _ => Ok(Self::Single(single(with_settings(parse(url)?), options)?)),
+            _ => single(with_settings(parse(url)?), options).map(Box::new).map(Self::Single),
         }
     }
 
@@ -67,7 +67,7 @@ impl Target {
             .response_timeout(options.response_timeout)
             .tcp_settings(tcp_settings());
         let builder = cluster_certificates(builder, is_secure(&nodes[0]), &options.certificates)?;
-        builder.build().map(Self::Cluster).map_err(Failure::connecting)
+        builder.build().map(Box::new).map(Self::Cluster).map_err(Failure::connecting)
     }
 
     fn sentinel(

@@ -5,6 +5,8 @@
 
 mod admin;
 mod batch;
+#[cfg(feature = "events")]
+mod events;
 mod group;
 mod poison;
 mod records;
@@ -38,6 +40,8 @@ use crate::{
 
 pub use admin::*;
 pub use batch::*;
+#[cfg(feature = "events")]
+pub use events::*;
 pub use group::*;
 pub use poison::*;
 pub use records::*;

@@ -9,9 +9,16 @@
 //!
 //! What not every store need do has macros of its own: `batch_conformance!`, `group_conformance!`, `poison_conformance!` and
 //! `record_conformance!`.
+//!
+//! A backend of events has a suite of its own, `events_conformance!` (feature `events`), which needs
+//! an `EventHarness`.
 
 pub mod conformance;
+#[cfg(feature = "events")]
+mod event_harness;
 mod harness;
 
 pub use crate::inbox::store::Clock;
+#[cfg(feature = "events")]
+pub use event_harness::EventHarness;
 pub use harness::Harness;

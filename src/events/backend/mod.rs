@@ -1,12 +1,16 @@
 //! Where marks and claims are kept: the contract, and what keeps it.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
 use std::{collections::BTreeMap, error::Error, fmt, sync::Arc, time::Duration};
 
 pub use memory::MemoryBackend;
+#[cfg(feature = "postgres")]
+pub use postgres::PgBackend;
 #[cfg(feature = "redis")]
 pub use redis::RedisBackend;
 

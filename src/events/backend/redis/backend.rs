@@ -13,6 +13,7 @@ use redis::{Value, cmd};
 use super::{
     layout::{Layout, Problem},
     pace::Pace,
+    request::{AsyncRequest, Claim, Confirm, Event, Look, Mark, Member, Release, Stop, digits},
     scripts::Scripts,
     shard::{HASH_BITS, Known},
 };
@@ -24,7 +25,7 @@ use crate::{
         config::without_password,
     },
     hook::BoxFuture,
-    redis::{Call, Certificates, Failure, FailureKind, Link, Options, Script},
+    redis::{Call, Certificates, Failure, FailureKind, Link, Options},
 };
 
 /// Keeps marks and claims in Redis: a single server, a cluster, or the master that sentinels name.
@@ -32,10 +33,10 @@ use crate::{
 /// Made by [`EventDeduplicator::new`](crate::events::EventDeduplicator::new), or here to be shared by
 /// several deduplicators of one namespace. The module's documentation has the design.
 pub struct RedisBackend {
-    link: Link,
+    pub(super) link: Link,
     name: String,
-    base: String,
-    settings: Wanted,
+    pub(super) base: String,
+    pub(super) settings: Wanted,
     pace: Pace,
     agreed: RwLock<Option<Arc<Agreed>>>,
     /// Serialises those who find out, not those who know.
@@ -43,41 +44,26 @@ pub struct RedisBackend {
 }
 
 /// What the configuration asks for.
-struct Wanted {
+pub(super) struct Wanted {
     shards: Option<u16>,
     exact: bool,
-    expected: u64,
-    windows: usize,
-    allow_eviction: bool,
+    pub(super) expected: u64,
+    pub(super) windows: usize,
+    pub(super) allow_eviction: bool,
 }
 
 /// What all processes have agreed on, and what follows from it.
-struct Agreed {
-    layout: Layout,
-    scripts: Scripts,
-    shards: Box<[Shard]>,
+pub(super) struct Agreed {
+    pub(super) layout: Layout,
+    pub(super) scripts: Scripts,
+    pub(super) shards: Box<[Shard]>,
 }
 
-struct Shard {
-    record: String,
-    known: Known,
+pub(super) struct Shard {
+    pub(super) record: String,
+    pub(super) known: Known,
     /// When leases that have run out were looked for last.
     swept: AtomicU64,
-}
-
-/// One event on its way to a shard.
-#[derive(Debug, Clone, Copy)]
-struct Event<'a> {
-    /// Its place in the caller's batch.
-    at: usize,
-    hash: u32,
-    member: Member<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Member<'a> {
-    Compact(i64),
-    Exact(&'a [u8]),
 }
 
 impl RedisBackend {
@@ -140,7 +126,7 @@ impl RedisBackend {
         self.agree().await
     }
 
-    fn known(&self) -> Option<Arc<Agreed>> {
+    pub(super) fn known(&self) -> Option<Arc<Agreed>> {
         self.agreed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -199,46 +185,6 @@ impl RedisBackend {
         }
     }
 
-    async fn refuse_eviction(&self) -> Result<(), BackendError> {
-        let policies = self.eviction().await.map_err(failed)?;
-        match policies.into_iter().find(|policy| policy != NO_EVICTION) {
-            Some(policy) if !self.settings.allow_eviction => {
-                Err(BackendError::new(EventsErrorKind::Refused, eviction_problem(&policy)))
-            }
-            Some(policy) => {
-                tracing::warn!(policy, "the server evicts keys, so events may be forgotten early");
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// What each master does when its memory is full; `noeviction` where it has no limit.
-    async fn eviction(&self) -> Result<Vec<String>, Failure> {
-        let mut info = cmd("INFO");
-        info.arg("memory");
-        let answers = match self.link.ask_masters(&info).await {
-            Ok(answers) => answers,
-            Err(failure) if failure.kind == FailureKind::Refused => {
-                tracing::warn!("not allowed to ask for the eviction policy (+info)");
-                return Ok(Vec::new());
-            }
-            Err(failure) => return Err(failure),
-        };
-        Ok(answers
-            .iter()
-            .map(|answer| info_fields(answer))
-            .map(|info| {
-                let get = |name: &str| info.iter().find(|(field, _)| field == name);
-                let limited = get("maxmemory").is_none_or(|(_, limit)| limit != "0");
-                match get("maxmemory_policy") {
-                    Some((_, policy)) if limited => policy.clone(),
-                    _ => NO_EVICTION.to_owned(),
-                }
-            })
-            .collect())
-    }
-
     /// Does the same for each shard that has events of the batch, and puts the answers together.
     ///
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
@@ -256,7 +202,7 @@ impl RedisBackend {
                 let member = if agreed.layout.exact {
                     Member::Exact(id)
                 } else {
-                    Member::Compact(signature.low.cast_signed())
+                    Member::Compact(digits(signature.low))
                 };
                 let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
                 groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
@@ -331,324 +277,11 @@ impl RedisBackend {
             }
         }
     }
-
-    async fn look_at(&self) -> Result<Health, Failure> {
-        let start = Instant::now();
-        self.link.ask(&cmd("PING")).await?;
-        let mut health = Health::new(start.elapsed());
-        for policy in self.eviction().await? {
-            if policy != NO_EVICTION {
-                health.problems.push(eviction_problem(&policy));
-            }
-            health.facts.insert("eviction".to_owned(), policy);
-        }
-        let before = unix_millis();
-        let clock = self.link.ask(&cmd("TIME")).await?;
-        if let Some(theirs) = server_millis(&clock) {
-            let ours = before.midpoint(unix_millis());
-            let ahead = theirs - ours;
-            health.facts.insert("clock_ahead_ms".to_owned(), ahead.to_string());
-            if ahead.abs() > CLOCK_TOLERANCE_MS {
-                health.problems.push(format!(
-                    "the server's clock is {ahead} ms ahead of ours; windows go by the server's, so \
-                     only a jump of it matters: synchronise both"
-                ));
-            }
-        }
-        let mut eval = cmd("EVAL");
-        eval.arg("return 7").arg(1).arg(format!("{}}}:n", self.base));
-        match self.link.ask(&eval).await {
-            Ok(Value::Int(7)) => {}
-            Ok(_) => health.problems.push("scripts answer something else than they say".to_owned()),
-            Err(failure) if failure.kind == FailureKind::Refused => {
-                health.problems.push("scripts are not allowed: grant +@scripting".to_owned());
-            }
-            Err(failure) => return Err(failure),
-        }
-        self.facts(&mut health).await?;
-        Ok(health)
-    }
-
-    /// What there is to know of the server and the namespace.
-    async fn facts(&self, health: &mut Health) -> Result<(), Failure> {
-        let mut info = cmd("INFO");
-        info.arg("server");
-        if let Ok(answers) = self.link.ask_masters(&info).await {
-            health.facts.insert("masters".to_owned(), answers.len().to_string());
-            if let Some(version) = answers.iter().find_map(|answer| {
-                info_fields(answer).into_iter().find(|(name, _)| name == "redis_version")
-            }) {
-                health.facts.insert("redis".to_owned(), version.1);
-            }
-        }
-        let Some(agreed) = self.known() else { return Ok(()) };
-        let (mut events, mut claims, mut tables) = (0_u64, 0_i64, 0_usize);
-        for shard in &agreed.shards {
-            let mut read = cmd("HGETALL");
-            read.arg(&shard.record);
-            for (name, value) in pairs(&self.link.ask(&read).await?) {
-                match name.as_bytes().first() {
-                    Some(b'c') => events += value.parse::<u64>().unwrap_or(0),
-                    Some(b't') => tables += value.matches(';').count(),
-                    _ => {}
-                }
-            }
-            let mut count = cmd("HLEN");
-            count.arg(format!("{}c", shard.record.trim_end_matches('m')));
-            if let Value::Int(held) = self.link.ask(&count).await? {
-                claims += held;
-            }
-        }
-        for (name, value) in [
-            ("events", events.to_string()),
-            ("claims", claims.to_string()),
-            ("tables", tables.to_string()),
-            ("shards", agreed.shards.len().to_string()),
-            ("ids", if agreed.layout.exact { "exact" } else { "compact" }.to_owned()),
-        ] {
-            health.facts.insert(name.to_owned(), value);
-        }
-        Ok(())
-    }
-
-    /// Begins a call that may add to a table.
-    fn adding(
-        &self,
-        agreed: &Agreed,
-        shard: &Shard,
-        window: &EventWindow,
-        events: &[Event<'_>],
-    ) -> Call {
-        let (length, slot) = (window_millis(window), millis(window.slot()));
-        // How many events a slot holds in this shard, if the caller knows.
-        let parts = u64::from(agreed.layout.shards) * length.checked_div(slot).unwrap_or(1).max(1);
-        let hashes: Vec<_> = events.iter().map(|event| event.hash).collect();
-        let (table, mask) = shard.known.about(length, &hashes);
-        let mut call = Call::new(shard.record.clone(), 8 + events.len() * 3);
-        call.bytes(agreed.layout.mark.as_bytes())
-            .text(length)
-            .text(slot.max(1))
-            .text(self.settings.expected / parts)
-            .text(self.settings.windows)
-            .text(table)
-            .bytes(&mask);
-        call
-    }
-
-    /// Runs a script that may add to a table; its flags, once what they say about the table is learnt.
-    async fn add(
-        &self,
-        script: &Script,
-        call: &Call,
-        shard: &Shard,
-        window: &EventWindow,
-        events: &[Event<'_>],
-    ) -> Result<Vec<u8>, Stop> {
-        let answer = self.run(script, call, shard).await?;
-        let Value::Array(answer) = answer else { return Err(unexpected()) };
-        let [Value::BulkString(flags), Value::BulkString(table), Value::Int(bits)] = &answer[..]
-        else {
-            return Err(unexpected());
-        };
-        let bits = u32::try_from(*bits).map_err(|_| unexpected())?;
-        let flags = checked(flags.clone(), events)?;
-        let added = events.iter().zip(&flags).filter(|(_, flag)| **flag == b'1');
-        let added = added.map(|(event, _)| event.hash);
-        let table = String::from_utf8_lossy(table);
-        shard.known.learn(window_millis(window), &table, bits, added);
-        Ok(flags)
-    }
-
-    async fn run(&self, script: &Script, call: &Call, shard: &Shard) -> Result<Value, Stop> {
-        script.run(&self.link, call).await.map_err(|failure| match failure.kind {
-            FailureKind::ForeignSecret => Stop::Foreign(shard.record.clone()),
-            _ => Stop::Failed(failure),
-        })
-    }
-
-    async fn flags(
-        &self,
-        script: &Script,
-        call: &Call,
-        shard: &Shard,
-        events: &[Event<'_>],
-    ) -> Result<Vec<u8>, Stop> {
-        match self.run(script, call, shard).await? {
-            Value::BulkString(flags) => checked(flags, events),
-            _ => Err(unexpected()),
-        }
-    }
-}
-
-/// Why a request stopped.
-enum Stop {
-    /// The shard with this record is under another secret.
-    Foreign(String),
-    Failed(Failure),
-}
-
-fn unexpected() -> Stop {
-    Stop::Failed(Failure::unexpected("an answer to a script"))
-}
-
-fn checked(flags: Vec<u8>, events: &[Event<'_>]) -> Result<Vec<u8>, Stop> {
-    if flags.len() == events.len() { Ok(flags) } else { Err(unexpected()) }
-}
-
-/// One request to one shard.
-trait AsyncRequest<R>: Sync {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<R>, Stop>>;
-}
-
-struct Look;
-
-impl AsyncRequest<bool> for Look {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 1 + events.len() * 2);
-            call.bytes(agreed.layout.mark.as_bytes());
-            for event in events {
-                event.push(&mut call);
-            }
-            let flags = backend.flags(&agreed.scripts.look, &call, shard, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-struct Mark<'a>(&'a EventWindow);
-
-impl AsyncRequest<bool> for Mark<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = backend.adding(agreed, shard, self.0, events);
-            call.text(u8::from(self.0.is_sliding()));
-            for event in events {
-                event.push(&mut call);
-            }
-            let script = &agreed.scripts.mark;
-            let flags = backend.add(script, &call, shard, self.0, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-struct Claim<'a> {
-    tokens: &'a [ClaimToken],
-    lease: Duration,
-}
-
-impl AsyncRequest<ClaimAnswer> for Claim<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<ClaimAnswer>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 3 + events.len() * 3);
-            call.bytes(agreed.layout.mark.as_bytes())
-                .text(millis(self.lease).max(1))
-                .text(u8::from(shard.sweeps()));
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.tokens[event.at].as_bytes());
-            }
-            let flags = backend.flags(&agreed.scripts.claim, &call, shard, events).await?;
-            let answers = flags.into_iter().map(|flag| match flag {
-                b'c' => Ok(ClaimAnswer::Claimed),
-                b's' => Ok(ClaimAnswer::Seen),
-                b'f' => Ok(ClaimAnswer::InFlight),
-                _ => Err(unexpected()),
-            });
-            answers.collect()
-        })
-    }
-}
-
-struct Confirm<'a> {
-    tokens: &'a [ClaimToken],
-    window: &'a EventWindow,
-}
-
-impl AsyncRequest<bool> for Confirm<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = backend.adding(agreed, shard, self.window, events);
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.tokens[event.at].as_bytes());
-            }
-            let script = &agreed.scripts.confirm;
-            let flags = backend.add(script, &call, shard, self.window, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-struct Release<'a>(&'a [ClaimToken]);
-
-impl AsyncRequest<bool> for Release<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 1 + events.len() * 3);
-            call.bytes(agreed.layout.mark.as_bytes());
-            for event in events {
-                event.push(&mut call);
-                call.bytes(self.0[event.at].as_bytes());
-            }
-            let flags = backend.flags(&agreed.scripts.release, &call, shard, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-impl Event<'_> {
-    fn push(&self, call: &mut Call) {
-        let bit = |at| if self.hash >> (HASH_BITS - 1 - at) & 1 == 1 { b'1' } else { b'0' };
-        call.bytes(&std::array::from_fn::<_, { HASH_BITS as usize }, _>(|at| bit(at as u32)));
-        match self.member {
-            // As text, because numbers in Lua are exact to 53 bits only.
-            Member::Compact(member) => call.text(member),
-            Member::Exact(id) => call.bytes(id),
-        };
-    }
 }
 
 impl Shard {
     /// Whether it is time, once a second in each process, to look for leases that have run out.
-    fn sweeps(&self) -> bool {
+    pub(super) fn sweeps(&self) -> bool {
         let now = u64::try_from(unix_millis()).unwrap_or(0) / 1000;
         self.swept.swap(now, Ordering::Relaxed) != now
     }
@@ -723,7 +356,7 @@ impl fmt::Debug for RedisBackend {
     }
 }
 
-fn failed(failure: Failure) -> BackendError {
+pub(super) fn failed(failure: Failure) -> BackendError {
     BackendError::new(kind(&failure), failure)
 }
 
@@ -740,68 +373,17 @@ fn kind(failure: &Failure) -> EventsErrorKind {
     }
 }
 
-fn eviction_problem(policy: &str) -> String {
-    format!(
-        "the server evicts keys when its memory is full (maxmemory-policy {policy}), which forgets \
-         hundreds of events at once: set it to noeviction, or set allow_eviction if that is all right"
-    )
-}
-
-/// The fields of an answer to INFO.
-fn info_fields(answer: &Value) -> Vec<(String, String)> {
-    let text = match answer {
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Value::VerbatimString { text, .. } => text.clone(),
-        Value::SimpleString(text) => text.clone(),
-        _ => String::new(),
-    };
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .collect()
-}
-
-/// The fields of an answer to HGETALL.
-fn pairs(answer: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    };
-    match answer {
-        Value::Array(values) => {
-            values.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
-        }
-        Value::Map(pairs) => pairs.iter().map(|(name, value)| (text(name), text(value))).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn server_millis(clock: &Value) -> Option<i64> {
-    let Value::Array(parts) = clock else { return None };
-    let number = |at: usize| match parts.get(at)? {
-        Value::BulkString(bytes) => str::from_utf8(bytes).ok()?.parse::<i64>().ok(),
-        _ => None,
-    };
-    Some(number(0)? * 1000 + number(1)? / 1000)
-}
-
-fn unix_millis() -> i64 {
+pub(super) fn unix_millis() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn window_millis(window: &EventWindow) -> u64 {
-    window.length().map_or(0, millis)
-}
-
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 const NAME: &str = "redis";
-const NO_EVICTION: &str = "noeviction";
 // Between 4 and 16: fewer do not spread evenly over the masters, more make many small requests.
 const SHARDS_A_MASTER: usize = 8;
 // Each round settles one shard; whoever still finds a foreign secret has company that does not agree.
 const ROUNDS: usize = 64;
-const CLOCK_TOLERANCE_MS: i64 = 2_000;

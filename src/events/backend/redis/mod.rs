@@ -1,6 +1,8 @@
 mod backend;
+mod health;
 mod layout;
 mod pace;
+mod request;
 mod scripts;
 mod shard;
 

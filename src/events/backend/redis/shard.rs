@@ -28,13 +28,7 @@ impl Known {
     }
 
     /// Learns that events were added to a table, and so that their buckets have an expiry.
-    pub(super) fn learn(
-        &self,
-        window: u64,
-        id: &str,
-        bits: u32,
-        added: impl Iterator<Item = u32>,
-    ) {
+    pub(super) fn learn(&self, window: u64, id: &str, bits: u32, added: impl Iterator<Item = u32>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = match tables.iter().position(|table| table.window == window) {
             Some(at) => at,

@@ -1,14 +1,18 @@
 
--- ARGV[2]  the lease in milliseconds   ARGV[3]  1 to look for leases that have run out, too
--- From 4 on: hash, member and token of each event. Answers c for claimed, s for seen, f for in flight.
-local until_ms = string.format('%.0f', now + tonumber(ARGV[2]))
-local fields, owned = held(4)
-local taken, new, flags = {}, {}, {}
-for at, field in ipairs(fields) do
-  local i = 1 + at * 3
-  local token = ARGV[i + 2]
+-- ARGV[2]  the events   ARGV[3]  the lease in milliseconds
+-- ARGV[4]  1 to look for leases that have run out, too
+-- Answers c for claimed, s for seen, f for in flight.
+events = ARGV[2]
+exact = 4
+look_into_all_but(nil)
+local until_ms = string.format('%.0f', now + tonumber(ARGV[3]))
+local fields, owned = held()
+local taken, new, flags, at = {}, {}, {}, 0
+for o = 0, #events - 1, @CLAIMED do
+  at = at + 1
+  local token, field = @TOKEN, fields[at]
   local flag = 'c'
-  if seen(ARGV[i], ARGV[i + 1]) then
+  if seen(o, @MEMBER) then
     flag = 's'
   elseif taken[field] or theirs(owned[at], token) then
     flag = 'f'
@@ -29,12 +33,12 @@ if #new > 0 then
   -- Twice the longest lease: what nobody ends does not stay.
   redis.call('PEXPIRE', claims, 86400000)
 end
-if ARGV[3] == '1' then
+if ARGV[4] == '1' then
   local cursor = redis.call('HGET', KEYS[1], 'p') or '0'
   local page = redis.call('HSCAN', claims, cursor, 'COUNT', 200)
   local over = {}
   for i = 1, #page[2], 2 do
-    if tonumber(string.sub(page[2][i + 1], 17)) <= now and #over < 1000 then
+    if tonumber(cut(page[2][i + 1], 17)) <= now and #over < 1000 then
       over[#over + 1] = page[2][i]
     end
   end

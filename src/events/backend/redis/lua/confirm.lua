@@ -1,19 +1,21 @@
 
--- From 8 on: hash, member and token of each event. Answers 1 where it is confirmed and 0 where somebody
--- else has it, then the table and its bits.
-local fields, owned = held(8)
+-- ARGV[8]  the events. Answers 1 where one is confirmed and 0 where somebody else has it, then the table
+-- and its bits.
+events = ARGV[8]
+exact = 8
+local fields, owned = held()
 if not begin(#fields) then
   return redis.error_reply('TIWINDOWS there are ' .. ARGV[5] .. ' distinct windows already')
 end
-local done, flags = {}, {}
-for at, field in ipairs(fields) do
-  local i = 5 + at * 3
-  if theirs(owned[at], ARGV[i + 2]) then
+local done, flags, at = {}, {}, 0
+for o = 0, #events - 1, @CLAIMED do
+  at = at + 1
+  if theirs(owned[at], @TOKEN) then
     flags[at] = '0'
   else
-    add(ARGV[i], ARGV[i + 1], at)
+    add(o, @MEMBER, at)
     if owned[at] then
-      done[#done + 1] = field
+      done[#done + 1] = fields[at]
     end
     flags[at] = '1'
   end

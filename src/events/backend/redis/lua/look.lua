@@ -1,7 +1,11 @@
 
--- ARGV  from 2 on: hash and member of each event. Answers 1 where it was seen.
-local flags = {}
-for i = 2, #ARGV, 2 do
-  flags[#flags + 1] = seen(ARGV[i], ARGV[i + 1]) and '1' or '0'
+-- ARGV[2]  the events. Answers 1 where one was seen.
+events = ARGV[2]
+exact = 2
+look_into_all_but(nil)
+local flags, at = {}, 0
+for o = 0, #events - 1, @PLAIN do
+  at = at + 1
+  flags[at] = seen(o, @MEMBER) and '1' or '0'
 end
 return table.concat(flags)

@@ -1,19 +1,23 @@
 
--- ARGV[8]  1 where a duplicate prolongs the window; from 9 on: hash and member of each event.
--- Answers 1 where it was new, then the table and its bits.
-if not begin((#ARGV - 8) / 2) then
+-- ARGV[8]  the events   ARGV[9]  1 where a duplicate prolongs the window
+-- Answers 1 where an event was new, then the table and its bits.
+events = ARGV[8]
+exact = 9
+if not begin(#events / @PLAIN) then
   return redis.error_reply('TIWINDOWS there are ' .. ARGV[5] .. ' distinct windows already')
 end
-local sliding = ARGV[8] == '1'
-local flags = {}
-for i = 9, #ARGV, 2 do
-  local hash, member, at = ARGV[i], ARGV[i + 1], #flags + 1
+look_into_all_but(current)
+local sliding = ARGV[9] == '1'
+local flags, at = {}, 0
+for o = 0, #events - 1, @PLAIN do
+  at = at + 1
+  local member = @MEMBER
   local new
   if sliding then
-    new = add(hash, member, at)
-    new = not seen(hash, member, current) and new
+    new = add(o, member, at)
+    new = not seen(o, member) and new
   else
-    new = not seen(hash, member, current) and add(hash, member, at)
+    new = not seen(o, member) and add(o, member, at)
   end
   flags[at] = new and '1' or '0'
 end

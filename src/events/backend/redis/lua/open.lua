@@ -89,32 +89,33 @@ local function open(events)
   return live
 end
 
-local current, added, target, width
+local current, added, target, width, expiry
 
--- Adds an event to the current table; whether it was not in it. `at` is its place in the batch.
-local known = ARGV[7]
-local function add(hash, member, at)
-  local key = target .. cut(hash, 1, width)
+-- ARGV[7] is about another table where this is nil.
+local known
+
+local function begin(count)
+  current, added = open(count), 0
+  if not current then
+    return false
+  end
+  target, width = prefix[current], bits[current]
+  expiry = window > 0 and string.format('%.0f', ends[current] + window)
+  known = ids[current] == ARGV[6] and ARGV[7] or ''
+  return true
+end
+
+-- Adds the event behind `o`, which is the one `at` in the batch; whether it was not in the open table.
+local function add(o, member, at)
+  local key = target .. cut(events, o + 1, o + width)
   if call(@ADD) == 0 then
     return false
   end
   added = added + 1
-  if string.byte(known, at) ~= 49 and window > 0 then
-    call('PEXPIREAT', key, string.format('%.0f', ends[current] + window))
+  if expiry and string.byte(known, at) ~= 49 then
+    call('PEXPIREAT', key, expiry)
   end
   return true
-end
-
-local function begin(events)
-  current, added = open(events), 0
-  if current then
-    target, width = prefix[current], bits[current]
-    if ids[current] ~= ARGV[6] then
-      -- What the caller knows is about another table.
-      known = ''
-    end
-  end
-  return current
 end
 
 -- Counts what was added, and closes the table when it is full.

@@ -1,11 +1,14 @@
 
--- From 2 on: hash, member and token of each event. Answers 1 where its claim was given up.
-local fields, owned = held(2)
-local done, flags = {}, {}
-for at, field in ipairs(fields) do
-  local ours = owned[at] and string.sub(owned[at], 1, 16) == ARGV[1 + at * 3]
+-- ARGV[2]  the events. Answers 1 where a claim was given up.
+events = ARGV[2]
+exact = 2
+local fields, owned = held()
+local done, flags, at = {}, {}, 0
+for o = 0, #events - 1, @CLAIMED do
+  at = at + 1
+  local ours = owned[at] and cut(owned[at], 1, 16) == @TOKEN
   if ours then
-    done[#done + 1] = field
+    done[#done + 1] = fields[at]
   end
   flags[at] = ours and '1' or '0'
 end

@@ -37,18 +37,33 @@ end
 
 local floor, call, cut = math.floor, redis.call, string.sub
 
--- Whether an event is in a table, `except` one. The newest first: duplicates come soon.
-local function seen(hash, member, except)
-  local last, bucket
+-- The events of the batch are one text, @PLAIN characters each, or @CLAIMED with a token: an argument for
+-- each would cost about as much as a look. First come twenty bits of the hash.
+local events
+-- Behind which argument exact ids begin.
+local exact
+
+-- The tables to look into, the newest first, because duplicates come soon.
+local older, older_bits = {}, {}
+local function look_into_all_but(current)
   for i = live, 1, -1 do
-    if i ~= except then
-      if bits[i] ~= last then
-        last = bits[i]
-        bucket = cut(hash, 1, last)
-      end
-      if call('@LOOK', prefix[i] .. bucket, member) == 1 then
-        return true
-      end
+    if i ~= current then
+      older[#older + 1] = prefix[i]
+      older_bits[#older_bits + 1] = bits[i]
+    end
+  end
+end
+
+-- Whether the event whose text is behind `o` is in one of them.
+local function seen(o, member)
+  local last, bucket
+  for i = 1, #older do
+    if older_bits[i] ~= last then
+      last = older_bits[i]
+      bucket = cut(events, o + 1, o + last)
+    end
+    if call('@LOOK', older[i] .. bucket, member) == 1 then
+      return true
     end
   end
   return false

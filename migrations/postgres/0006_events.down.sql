@@ -1,0 +1,13 @@
+drop function tower_inbox.event_remove(int4, uuid, int8);
+drop function tower_inbox.event_sweep(int8, int8);
+drop function tower_inbox.event_release(int4, bytea, uuid[], uuid[]);
+drop function tower_inbox.event_confirm(int4, bytea, uuid[], text[], uuid[], int8, int8);
+drop function tower_inbox.event_claim(int4, bytea, uuid[], text[], uuid[], int8);
+drop function tower_inbox.event_mark(int4, bytea, uuid[], text[], int8, int8, boolean);
+drop function tower_inbox.event_look(int4, bytea, uuid[], text[]);
+drop function tower_inbox.event_look_up(int4, uuid[], text[], int8);
+drop function tower_inbox.event_space(int4, bytea);
+drop function tower_inbox.event_until(int8, int8, int8);
+drop function tower_inbox.event_now();
+drop table tower_inbox.event;
+drop table tower_inbox.event_namespace;

@@ -1,0 +1,8 @@
+//! A statement for PostgreSQL that is one message, values and all.
+
+mod statement;
+mod value;
+
+pub(crate) use statement::Statement;
+#[cfg(feature = "events")]
+pub(crate) use value::Value;
