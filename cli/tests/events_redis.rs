@@ -4,7 +4,6 @@
 mod scene;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdout, Stdio},
@@ -12,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scene::{Chance, Checked, Ran, Scene, order, orders, send};
+use scene::{Chance, Checked, Ran, Scene, in_order, lines, order, orders, send, times};
 use tower_inbox_servers::{RedisCluster, RedisSentinel, RedisServer};
 
 #[test]
@@ -360,25 +359,6 @@ fn check(redis: &RedisServer, more: &[&str]) -> Vec<String> {
 
 fn refs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
-}
-
-/// How many times each line came.
-fn times(lines: &[String]) -> BTreeMap<&str, usize> {
-    let mut times = BTreeMap::new();
-    for line in lines {
-        *times.entry(line.as_str()).or_default() += 1;
-    }
-    times
-}
-
-/// Whether some lines of a stream are in its order.
-fn in_order(some: &str, stream: &str) -> bool {
-    let mut stream = stream.lines();
-    some.lines().all(|line| stream.any(|other| other == line))
 }
 
 /// A run that goes no further, because the pipe is full and nobody reads on; and what was read.

@@ -3,6 +3,7 @@ use tower_inbox::events::{DeduplicationConfig, EventDeduplicator, EventIdExtract
 use super::{failure::failure, settings::Settings};
 use crate::{
     args::StoreArgs,
+    database::Location,
     error::Failure,
     url::{feature_missing, without_secrets},
 };
@@ -23,7 +24,7 @@ impl Store {
         settings.put("compress_event_ids", exact.map(|exact| !exact));
         let config = settings.build()?;
         let shown = without_secrets(config.store());
-        built_in(config.store(), &shown)?;
+        usable(config.store(), &shown)?;
         Ok(Self { shown, config })
     }
 
@@ -63,8 +64,9 @@ impl Store {
     }
 }
 
-/// Refuses a store that this program was built without, with what to do about it.
-fn built_in(store: &str, shown: &str) -> Result<(), Failure> {
+/// Refuses a store that this program was built without, or whose URL makes no sense, with what to do
+/// about it.
+fn usable(store: &str, shown: &str) -> Result<(), Failure> {
     let scheme = store.split("://").next().unwrap_or(store);
     let what = format!("--store {shown}");
     let is_redis = ["redis", "valkey", "unix"].iter().any(|name| scheme.starts_with(name));
@@ -75,8 +77,15 @@ fn built_in(store: &str, shown: &str) -> Result<(), Failure> {
     if has_tls && !cfg!(feature = "redis-tls") {
         return Err(feature_missing(&what, "TLS to Redis", "redis-tls"));
     }
-    if matches!(scheme, "postgres" | "postgresql") && !cfg!(feature = "postgres") {
-        return Err(feature_missing(&what, "PostgreSQL", "postgres"));
+    if matches!(scheme, "postgres" | "postgresql") {
+        if !cfg!(feature = "postgres") {
+            return Err(feature_missing(&what, "PostgreSQL", "postgres"));
+        }
+        // What the library would say of it may quote a part of the URL, and that may be the password.
+        return match Location::parse(store) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.retitled(format!("{what}: this URL cannot be read"))),
+        };
     }
     Ok(())
 }

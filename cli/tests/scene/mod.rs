@@ -323,6 +323,25 @@ pub fn distinct<T: Ord + Clone>(values: &[T]) -> Vec<T> {
     values
 }
 
+pub fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How many times each line came.
+pub fn times(lines: &[String]) -> BTreeMap<&str, usize> {
+    let mut times = BTreeMap::new();
+    for line in lines {
+        *times.entry(line.as_str()).or_default() += 1;
+    }
+    times
+}
+
+/// Whether some lines of a stream are in its order.
+pub fn in_order(some: &str, stream: &str) -> bool {
+    let mut stream = stream.lines();
+    some.lines().all(|line| stream.any(|other| other == line))
+}
+
 pub fn folder_of_repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
