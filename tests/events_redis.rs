@@ -19,7 +19,7 @@ use tower_inbox::{
     Outcome,
     events::{
         Claimed, DedupLayer, DeduplicationConfig, DeduplicationConfigBuilder, EventDeduplicator,
-        EventIdExtractor, EventsErrorKind, Retries,
+        EventIdExtractor, EventsErrorKind, FailurePolicy, Retries,
     },
 };
 use tower_inbox_servers::{RedisCluster, RedisSentinel, RedisServer};
@@ -307,6 +307,22 @@ async fn a_server_that_is_away_fails_closed_and_comes_back_by_itself() {
     assert_eq!(seen, [true, true, true, true, false]);
 }
 
+#[tokio::test]
+async fn an_open_policy_begins_without_a_server_and_finds_it_later() {
+    let mut server = RedisServer::start().unwrap();
+    server.kill().unwrap();
+    let quick = || config(&server).retries(0).breaker_failures(0);
+    let error = EventDeduplicator::new(quick().build().unwrap(), by_number()).await.unwrap_err();
+    assert_eq!(error.kind(), EventsErrorKind::Unreachable);
+    let events = numbers(quick().failure_policy(FailurePolicy::Open)).await;
+    assert_eq!(events.filter(&[1, 1]).await.unwrap(), [&1, &1], "nobody looks");
+    assert!(matches!(events.claim(&2).await.unwrap(), Claimed::New(_)));
+    assert_eq!(events.stats().failed_open, 3);
+    server.restart().unwrap();
+    assert_eq!(events.filter(&[1, 1]).await.unwrap(), [&1]);
+    assert_eq!(events.stats().failed_open, 3);
+}
+
 /// Redis dies and comes back again and again while a layer works: nothing is lost, and nothing that was
 /// confirmed is handled twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -385,6 +401,36 @@ async fn an_event_whose_process_was_killed_comes_back_after_its_lease() {
     let claim = events.claim(&7).await.unwrap().claim().expect("the lease is over");
     events.confirm(&claim).await.unwrap();
     assert!(events.is_duplicate(&7).await.unwrap());
+}
+
+/// The window is the server's: a process whose clock is a day behind, or ahead, marks like any other.
+#[tokio::test]
+async fn the_clock_of_a_client_does_not_matter() {
+    let server = RedisServer::start().unwrap();
+    let config = || config(&server).window(ms(800)).slot(ms(200));
+    let here = numbers(config()).await;
+    for (number, off) in [(0_u64, "-1d"), (1, "+1d")] {
+        let us = child("mark", &server);
+        let output = Command::new("faketime")
+            .args(["-f", off])
+            .arg(us.get_program())
+            .args(us.get_args())
+            .envs(us.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env(NUMBER, number.to_string())
+            .output()
+            .expect("faketime, which ./scripts/test installs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let their = text.lines().find_map(|line| line.strip_prefix("clock ")?.parse::<u64>().ok());
+        let apart = their.unwrap().abs_diff(unix_secs());
+        assert!((80_000..90_000).contains(&apart), "the clock was wrong by {apart} s: {text}");
+        assert!(here.is_duplicate(&number).await.unwrap(), "{off}");
+        let claim = here.claim(&(10 + number)).await.unwrap();
+        assert!(matches!(claim, Claimed::InFlight), "{off}: {claim:?}");
+        tokio::time::sleep(ms(1010)).await;
+        assert!(!here.is_duplicate(&number).await.unwrap(), "{off}");
+        let claim = here.claim(&(10 + number)).await.unwrap();
+        assert!(matches!(claim, Claimed::New(_)), "{off}: the lease is over: {claim:?}");
+    }
 }
 
 #[tokio::test]
@@ -569,6 +615,15 @@ fn child_process() {
                 Command::new("kill").args(["-KILL", &us]).status().unwrap();
                 std::future::pending::<()>().await;
             }
+            "mark" => {
+                let number: u64 = env::var(NUMBER).unwrap().parse().unwrap();
+                let config = DeduplicationConfig::builder().redis_url(env::var(URL).unwrap());
+                let config = config.window(ms(800)).slot(ms(200)).lease(ms(900));
+                let events = numbers(config).await;
+                assert!(events.check_and_mark(&number).await.unwrap());
+                let _claim = events.claim(&(10 + number)).await.unwrap().claim().unwrap();
+                println!("\nclock {}", unix_secs());
+            }
             task => panic!("no task {task}"),
         }
     });
@@ -591,6 +646,11 @@ async fn numbers(config: DeduplicationConfigBuilder) -> EventDeduplicator<u64> {
     EventDeduplicator::new(config.build().unwrap(), by_number()).await.unwrap()
 }
 
+fn unix_secs() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
 fn by_number() -> EventIdExtractor<u64> {
     EventIdExtractor::hash(|number: &u64| *number)
 }
@@ -601,4 +661,5 @@ const fn ms(millis: u64) -> Duration {
 
 const WINDOW: Duration = Duration::from_secs(1);
 const TASK: &str = "TOWER_INBOX_TEST_TASK";
+const NUMBER: &str = "TOWER_INBOX_TEST_NUMBER";
 const URL: &str = "TOWER_INBOX_TEST_URL";

@@ -56,10 +56,11 @@ impl CoalesceDriver {
     pub(super) fn new(engine: Arc<Engine>) -> (Queue, Self) {
         let (sender, mut queue) = mpsc::unbounded_channel();
         let driving = Box::pin(async move {
+            let limit = engine.config.settings().get().coalesce_limit();
             let mut jobs = Vec::new();
             // One request at a time: what arrives meanwhile makes the next one larger, and a second
             // request under way was measured to make both slower.
-            while queue.recv_many(&mut jobs, LIMIT).await > 0 {
+            while queue.recv_many(&mut jobs, limit).await > 0 {
                 let mut rest = std::mem::take(&mut jobs);
                 // Nobody waits for those any more; a claim would be one that nobody ends.
                 rest.retain(|job: &Job| !job.reply.is_closed());
@@ -169,6 +170,3 @@ impl fmt::Debug for CoalesceDriver {
         f.debug_struct("CoalesceDriver").finish_non_exhaustive()
     }
 }
-
-// A request of this many events keeps a server busy for a millisecond or two.
-const LIMIT: usize = 1000;

@@ -58,6 +58,7 @@ pub struct DeduplicationConfigBuilder {
     connections: usize,
     retries: Retries,
     pipeline_batch_size: Option<usize>,
+    coalesce_limit: usize,
     compress_event_ids: bool,
     max_id_bytes: usize,
     max_windows: usize,
@@ -245,11 +246,15 @@ settings! {
     /// Sets how many events go into one request. Defaults to as many as the server answers for within
     /// a few milliseconds, which is found out; 1 to 2 000.
     pipeline_batch_size: usize => Some,
+    /// Sets how many calls go into one request at most where calls are
+    /// [put together](super::EventDeduplicator::coalesced). Defaults to 1 000.
+    coalesce_limit: usize,
     /// Sets whether a signature stands for an event's id. Defaults to true.
     ///
-    /// On Redis a compact id takes 9 bytes. Two events have the same signature with a chance of one in
-    /// 10¹⁶ for each check, and the second is then lost; nobody can bring it about, because the
-    /// signature is keyed. Exact ids take their own length and some 8 bytes.
+    /// On Redis a compact id takes 9 bytes. A new event is taken for one that was seen with a chance of
+    /// 5 in 10¹⁷ for each slot that the check looks into, and is then lost: one in 4 000 000 000 000 000
+    /// with the default slot. Nobody can bring it about, because the signature is keyed. Exact ids take
+    /// their own length and some 8 bytes, and cannot be taken for each other.
     compress_event_ids: bool,
     /// Sets how many bytes an id may have. Defaults to 64 KiB.
     max_id_bytes: usize,
@@ -363,6 +368,12 @@ impl DeduplicationConfigBuilder {
                  hold the server up. Batches of any length are cut into requests of this size"
             ));
         }
+        if !(1..=MAX_COALESCED).contains(&self.coalesce_limit) {
+            return fail(format!(
+                "a coalesce_limit of {} is not 1 to {MAX_COALESCED}",
+                self.coalesce_limit
+            ));
+        }
         if self.max_id_bytes == 0 || self.max_id_bytes > MAX_ID {
             return fail(format!("max_id_bytes of {} is not 1 to 16 MiB", self.max_id_bytes));
         }
@@ -441,6 +452,7 @@ getters! {
     connections: usize,
     retries: Retries,
     pipeline_batch_size: Option<usize>,
+    coalesce_limit: usize,
     compress_event_ids: bool,
     max_id_bytes: usize,
     max_windows: usize,
@@ -472,6 +484,7 @@ impl Default for DeduplicationConfigBuilder {
             connections: 1,
             retries: Retries::default(),
             pipeline_batch_size: None,
+            coalesce_limit: 1000,
             compress_event_ids: true,
             max_id_bytes: 64 * 1024,
             max_windows: 8,
@@ -564,6 +577,7 @@ const MAX_LEASE: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 // Lua passes at most 8 000 values to a command, and a request holds the server up.
 const MAX_BATCH: usize = 2_000;
+const MAX_COALESCED: usize = 100_000;
 const MAX_ID: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
@@ -634,6 +648,7 @@ mod tests {
             (builder().connections(0), "connections"),
             (builder().pipeline_batch_size(0), "pipeline_batch_size"),
             (builder().pipeline_batch_size(1_000_000), "hold the server up"),
+            (builder().coalesce_limit(0), "coalesce_limit"),
             (builder().max_id_bytes(0), "max_id_bytes"),
             (builder().max_windows(0), "max_windows"),
             (builder().shards(0), "shards"),

@@ -14,10 +14,10 @@ for o = 0, #events - 1, @CLAIMED do
   local flag = 'c'
   if seen(o, @MEMBER) then
     flag = 's'
-  elseif taken[field] or theirs(owned[at], token) then
+  elseif (taken[field] or token) ~= token or theirs(owned[at], token) then
     flag = 'f'
   else
-    taken[field] = true
+    taken[field] = token
     new[#new + 1] = field
     new[#new + 1] = token .. until_ms
   end

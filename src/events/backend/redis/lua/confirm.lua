@@ -7,15 +7,18 @@ local fields, owned = held()
 if not begin(#fields) then
   return redis.error_reply('TIWINDOWS there are ' .. ARGV[5] .. ' distinct windows already')
 end
-local done, flags, at = {}, {}, 0
+-- `ended` are the claims that an earlier event of the batch has ended.
+local done, ended, flags, at = {}, {}, {}, 0
 for o = 0, #events - 1, @CLAIMED do
   at = at + 1
-  if theirs(owned[at], @TOKEN) then
+  local field = fields[at]
+  if not ended[field] and theirs(owned[at], @TOKEN) then
     flags[at] = '0'
   else
     add(o, @MEMBER, at)
-    if owned[at] then
-      done[#done + 1] = fields[at]
+    if owned[at] and not ended[field] then
+      done[#done + 1] = field
+      ended[field] = true
     end
     flags[at] = '1'
   end
