@@ -1,4 +1,5 @@
 mod by_hand;
+mod events;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub(crate) use by_hand::{
     AgesArgs, AuditArgs, ChosenArgs, DeadListArgs, DeadShowArgs, DeadVerb, DiscardArgs, ForgetArgs,
     InboxVerb, ListArgs, PageArgs, RequeueArgs, StateArg, SubjectArgs,
 };
+pub(crate) use events::{CheckArgs, ClearArgs, EventsVerb, StoreArgs};
 
 /// A message delivered twice takes effect once.
 #[derive(Debug, Parser)]
@@ -63,6 +65,10 @@ pub(crate) enum Verb {
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     #[command(after_help = DEAD_EXAMPLES, disable_help_subcommand = true)]
     Dead(DeadVerb),
+    /// Tells events that were seen within a window from new ones
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    #[command(after_help = events::EVENTS_EXAMPLES, disable_help_subcommand = true)]
+    Events(EventsVerb),
     /// Prints a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -182,6 +188,7 @@ const EXAMPLES: &str = "\
 Examples:
   tower-inbox consume --input orders.ndjson --key order_id
   tower-inbox status
+  tower-inbox events check --id event_id < events.ndjson
   tower-inbox migrate --database postgres://app@db.example.com/shop
 
 Values come from flags, else TOWER_INBOX_… variables, else tower-inbox.toml.

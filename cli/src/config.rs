@@ -11,6 +11,8 @@ pub(crate) struct Config {
     pub(crate) database: Option<String>,
     pub(crate) format: Option<Format>,
     pub(crate) consume: ConsumeArgs,
+    /// Has the library's settings beside the flags', and is checked by the verbs that want it.
+    pub(crate) events: toml::Table,
 }
 
 impl Config {

@@ -50,6 +50,12 @@ impl Failure {
         self
     }
 
+    /// Says what happened in other words, and keeps the rest.
+    pub(crate) fn retitled(mut self, what: impl Into<String>) -> Self {
+        self.what = Some(what.into());
+        self
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

@@ -9,21 +9,31 @@ mod config;
 mod consume;
 mod database;
 mod dead;
+mod dead_letters;
+mod duration;
+mod ended;
 mod error;
+mod events;
 mod exit;
 mod explained;
 mod inbox;
+mod input;
+mod max_line;
+mod message;
 mod migrate;
 mod output;
 mod pages;
+mod progress;
 mod signals;
 mod status;
 mod subject;
 mod text;
+mod url;
 
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use tokio::runtime::{Builder, Runtime};
 
 use args::{Cli, Verb};
 use config::Config;
@@ -53,15 +63,15 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     }
     let config = Config::read(global.config.as_deref())?;
     let format = global.format.or(config.format).unwrap_or_default();
+    let runtime = runtime()?;
+    if let Verb::Events(verb) = verb {
+        // They have a store of their own, and may be all that was built in.
+        let ended = runtime.block_on(events::events(verb, config.events, format));
+        runtime.shutdown_background();
+        return ended;
+    }
     let url = global.database.or(config.database);
     let location = Location::parse(url.as_deref().unwrap_or(DEFAULT_URL))?;
-
-    // One thread for all that waits: handlers wait for the database or for a program, and SQLite
-    // has a thread of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::stopped("could not start").because(error))?;
     let ended = runtime.block_on(async {
         match verb {
             Verb::Consume(args) => {
@@ -73,10 +83,19 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
             Verb::Status => status::status(&location, format).await,
             Verb::Inbox(verb) => inbox::inbox(verb, config.consume, &location, format).await,
             Verb::Dead(verb) => dead::dead(verb, config.consume, &location, format).await,
-            Verb::Completions(_) => unreachable!("handled above"),
+            Verb::Events(_) | Verb::Completions(_) => unreachable!("handled above"),
         }
     });
     // Does not wait for a write to a standard output that nobody reads.
     runtime.shutdown_background();
     ended
+}
+
+// One thread for all that waits: handlers wait for the database or for a program, and SQLite has a
+// thread of its own.
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::stopped("could not start").because(error))
 }

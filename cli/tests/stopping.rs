@@ -3,14 +3,9 @@
 
 mod scene;
 
-use std::{
-    io::Write,
-    process::{Child, Command, Stdio},
-    thread::sleep,
-    time::Duration,
-};
+use std::{io::Write, process::Stdio, thread::sleep, time::Duration};
 
-use scene::{Chance, Ran, Scene, TOWER_INBOX, distinct, order, orders, wait_for};
+use scene::{Chance, Ran, Scene, TOWER_INBOX, distinct, interrupt, order, orders, send, wait_for};
 
 #[test]
 fn killed_and_started_again_each_message_is_in_the_table_once() {
@@ -293,14 +288,4 @@ fn a_file_that_somebody_holds_is_waited_for() {
     let ran: Ran = child.wait_with_output().unwrap().into();
     let report = ran.succeeded().report();
     assert_eq!((report.handled, report.duplicates), (3, 1));
-}
-
-fn interrupt(child: Child, signal: &str) -> Ran {
-    send(&child, signal);
-    child.wait_with_output().unwrap().into()
-}
-
-fn send(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-    assert!(sent.unwrap().success());
 }

@@ -18,7 +18,7 @@ use tower_inbox::{
     inbox::{Lease, LeaseLost, Leased},
 };
 
-use super::{Message, ended::Refused};
+use super::{Message, verdict::Refused};
 
 /// Runs the command for a message, with the line on its standard input.
 ///

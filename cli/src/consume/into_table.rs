@@ -2,7 +2,7 @@ use std::{error::Error, sync::Arc};
 
 use tower_inbox::{BoxError, error::StoreError, inbox::Received};
 
-use super::{Message, ended::Refused};
+use super::{Message, verdict::Refused};
 use crate::database::{Backend, Insert};
 
 /// Writes the message into its table, in the transaction that holds its claim.

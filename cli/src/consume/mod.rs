@@ -1,43 +1,43 @@
 //! Reads NDJSON and handles each message once.
 
-mod ended;
+mod carried;
 mod exec;
-mod input;
 mod into_table;
-mod message;
+mod lines;
 mod patience;
-mod progress;
 mod report;
 mod run;
 mod settings;
 mod stdout;
+mod verdict;
 
-use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_inbox::{
     BoxError, InboxLayer, Outcome,
     inbox::{DeadLetterPolicy, redelivery::Redelivery},
-    lines::DeadLetters,
 };
 
 use crate::{
     database::{Backend, Location, Use, with_store},
+    dead_letters,
     error::Failure,
     exit::Exit,
+    input::Input,
+    message::Message,
     output::{self, Format},
+    progress::Progress,
     signals::Signals,
 };
 
-use ended::Refused;
-use input::Input;
-use message::{Carried, Message};
+use carried::Carried;
 use patience::{Patience, Stop};
-use progress::Progress;
 use report::{Report, Tally};
 use run::Run;
 use settings::Handling;
+use verdict::Refused;
 
 pub(crate) use settings::Settings;
 
@@ -49,7 +49,7 @@ pub(crate) async fn consume(
 ) -> Result<Exit, Failure> {
     // Before the database, so that a name that was mistyped leaves no file behind.
     let input = Input::open(&settings.input)?;
-    input.keep_apart(&settings.dead_letters, location)?;
+    input.keep_apart(&settings.dead_letters, location.file())?;
     if let Handling::Into(table) = &settings.handling {
         location.accepts(table)?;
     }
@@ -125,23 +125,15 @@ impl<B: Backend> Consume<B> {
         S: Service<Arc<Message>, Response = Outcome<()>, Error = BoxError> + Clone,
     {
         let Self { settings, format, store } = self;
-        let dead_letters = if settings.input == Path::new("-") {
-            DeadLetters::create_beside(&settings.dead_letters)
-        } else {
-            DeadLetters::create(&settings.dead_letters)
-        };
-        let dead_letters = dead_letters.map_err(|error| {
-            let path = settings.dead_letters.display();
-            Failure::usage(format!("cannot use {path} for dead letters")).because(error)
-        })?;
+        let dead_letters = dead_letters::create(&settings.dead_letters, &settings.input)?;
         let signals = Signals::new()
             .map_err(|error| Failure::stopped("could not wait for signals").because(error))?;
 
         let (sweeping, swept) = oneshot::channel::<()>();
         let sweeper = tokio::spawn(store.sweeper().run(async { swept.await.unwrap_or(()) }));
 
-        let progress = Progress::new(settings, input.length());
-        let lines = input.read(settings);
+        let progress = Progress::new(settings.handling.leaves_terminal(), input.length());
+        let lines = lines::read(input, settings);
         let run = Run {
             workers: settings.workers,
             tally: Tally::new(),
@@ -173,7 +165,7 @@ impl<B: Backend> Consume<B> {
         if let Some(hint) = tally.hint() {
             output::note(&hint);
         }
-        ended.into_exit()
+        ended.into_exit("what was handled stays handled")
     }
 }
 

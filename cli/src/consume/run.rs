@@ -5,12 +5,10 @@ use tokio::sync::mpsc;
 use tower::{Service, ServiceExt};
 use tower_inbox::{BoxError, Outcome, inbox::redelivery::Redelivery, lines::DeadLetters};
 
-use super::{
-    Message, Progress, Stop, Tally,
-    ended::{Ended, Verdict},
-    input::Item,
+use super::{Message, Stop, Tally, lines::Item, verdict::Verdict};
+use crate::{
+    database::Backend, dead_letters::unburied, ended::Ended, progress::Progress, signals::Signals,
 };
-use crate::{database::Backend, error::Failure, signals::Signals};
 
 /// One pass over the stream.
 pub(super) struct Run {
@@ -93,7 +91,7 @@ impl Run {
         self.tally.finish();
         let mut ended = ended.unwrap_or(Ended::ReadToEnd);
         if let (Err(error), Ended::ReadToEnd) = (self.dead_letters.sync(), &ended) {
-            ended = self.unburied(error);
+            ended = Ended::Broken(unburied(&self.dead_letters, error));
         }
         (ended, self.tally, self.dead_letters)
     }
@@ -159,28 +157,16 @@ impl Run {
             }
             Verdict::Stop(failure) => return Some(Ended::Broken(failure)),
         }
-        self.progress.delivered(&self.tally);
+        self.progress.delivered(self.tally.delivered());
         None
     }
 
     fn bury(&mut self, bad: &tower_inbox::lines::BadLine) -> Option<Ended> {
         if let Err(error) = self.dead_letters.push(bad) {
-            return Some(self.unburied(error));
+            return Some(Ended::Broken(unburied(&self.dead_letters, error)));
         }
         self.tally.dead_letter(bad);
-        self.progress.delivered(&self.tally);
+        self.progress.delivered(self.tally.delivered());
         None
-    }
-
-    fn unburied(&self, error: io::Error) -> Ended {
-        let path = self.dead_letters.path().display();
-        Ended::Broken(
-            Failure::stopped(format!("could not write dead letters to {path}"))
-                .because(error)
-                .advice(
-                    "make room, or name another file with --dead-letters; then run the same \
-                     command again",
-                ),
-        )
     }
 }

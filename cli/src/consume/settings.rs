@@ -1,6 +1,6 @@
 use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
+    io::{self, IsTerminal},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -8,8 +8,10 @@ use std::{
 use clap::{ArgMatches, parser::ValueSource};
 use tower_inbox::{inbox::Window, key::json::JsonFields};
 
-use super::input;
-use crate::{args::ConsumeArgs, database::TableName, error::Failure};
+use crate::{
+    args::ConsumeArgs, database::TableName, dead_letters, duration::duration, error::Failure,
+    input, max_line::max_line,
+};
 
 /// What a run shall do, out of flags, environment and config file, all checked.
 #[derive(Debug)]
@@ -36,6 +38,18 @@ pub(super) enum Handling {
     Into(TableName),
     Exec(Arc<str>),
     Stdout,
+}
+
+impl Handling {
+    /// Whether nobody else writes to a terminal that standard error may be.
+    pub(super) fn leaves_terminal(&self) -> bool {
+        match self {
+            Self::Into(_) => true,
+            // A command's output comes through.
+            Self::Exec(_) => false,
+            Self::Stdout => !io::stdout().is_terminal(),
+        }
+    }
 }
 
 impl Settings {
@@ -84,18 +98,13 @@ impl Settings {
                 "--workers {workers}: there can be 1 to {MOST_WORKERS}"
             )));
         }
-        let max_line = match value!(max_line) {
-            Some(text) => size(&text).ok_or_else(|| {
-                Failure::usage(format!("--max-line {text}: this is no number of bytes"))
-                    .advice("write bytes, or a number with KiB or MiB, up to 1024MiB")
-            })?,
-            None => MAX_LINE,
-        };
+        let max_line = max_line(value!(max_line).as_deref())?;
         let input = match value!(input) {
             Some(input) => input,
             None => input::default_path()?,
         };
-        let dead_letters = value!(dead_letters).unwrap_or_else(|| dead_letters_of(&input));
+        let dead_letters =
+            value!(dead_letters).unwrap_or_else(|| dead_letters::default_path(&input));
         Ok(Self {
             key,
             kind: value!(kind).unwrap_or_default(),
@@ -155,35 +164,9 @@ fn chosen(args: &ConsumeArgs, counts: impl Fn(&str) -> bool) -> Result<Option<Ha
     Ok(chosen.pop())
 }
 
-fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
-    humantime::parse_duration(text).map_err(|error| {
-        Failure::usage(format!("{flag} {text}")).because(error).advice("write 24h, 90s, 7d or so")
-    })
-}
-
 fn lasting(flag: &str, text: &str) -> Result<Window, Failure> {
     Window::try_from(duration(flag, text)?)
         .map_err(|_| Failure::usage(format!("{flag} {text}: it must be 1 second to 10 years")))
-}
-
-fn size(text: &str) -> Option<usize> {
-    let (number, unit) = match text.trim() {
-        text if text.ends_with("KiB") => (&text[..text.len() - 3], 1 << 10),
-        text if text.ends_with("MiB") => (&text[..text.len() - 3], 1 << 20),
-        text => (text, 1),
-    };
-    let bytes = number.trim().parse::<usize>().ok()?.checked_mul(unit)?;
-    (1..=LONGEST_LINE).contains(&bytes).then_some(bytes)
-}
-
-fn dead_letters_of(input: &Path) -> PathBuf {
-    let mut name = if input == Path::new("-") {
-        OsString::from("stdin")
-    } else {
-        input.as_os_str().to_owned()
-    };
-    name.push(".dead.ndjson");
-    name.into()
 }
 
 const TABLE: &str = "messages";
@@ -195,27 +178,3 @@ const AFTER_LEASE: Duration = Duration::from_secs(2);
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(5);
 // Above this the database is the limit.
 const MOST_WORKERS: usize = 1024;
-const MAX_LINE: usize = 16 << 20;
-// What databases take in one value.
-const LONGEST_LINE: usize = 1 << 30;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("1000"), Some(1000));
-        assert_eq!(size("16MiB"), Some(16 << 20));
-        assert_eq!(size("1 KiB"), Some(1024));
-        for text in ["", "0", "-1", "MiB", "1GB", "2000MiB", "1.5MiB"] {
-            assert_eq!(size(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn dead_letters_lie_beside_the_input() {
-        assert_eq!(dead_letters_of(Path::new("a/b.ndjson")), Path::new("a/b.ndjson.dead.ndjson"));
-        assert_eq!(dead_letters_of(Path::new("-")), Path::new("stdin.dead.ndjson"));
-    }
-}

@@ -215,6 +215,43 @@ impl Report {
     }
 }
 
+/// A report of `events check` as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    pub delivered: u64,
+    pub new: u64,
+    pub duplicates: u64,
+    pub dead_letters: u64,
+    pub unchecked: u64,
+    pub unconfirmed: u64,
+    pub lost: u64,
+}
+
+impl Checked {
+    /// Finds the report on standard error. It must add up.
+    #[track_caller]
+    pub fn of(ran: &Ran) -> Self {
+        let line = ran.stderr.lines().find(|line| line.starts_with('{'));
+        let line = line.unwrap_or_else(|| panic!("no report: {ran:?}"));
+        let json: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
+        let field = |name: &str| json[name].as_u64().unwrap();
+        assert!(json["seconds"].as_f64().unwrap() >= 0.0);
+        assert!(json["per_second"].as_f64().unwrap() >= 0.0);
+        let checked = Self {
+            delivered: field("delivered"),
+            new: field("new"),
+            duplicates: field("duplicates"),
+            dead_letters: field("dead_letters"),
+            unchecked: field("unchecked"),
+            unconfirmed: field("unconfirmed"),
+            lost: field("lost"),
+        };
+        let Self { delivered, new, duplicates, dead_letters, .. } = checked;
+        assert_eq!(delivered, new + duplicates + dead_letters, "{line}");
+        checked
+    }
+}
+
 /// A stream of orders, some of them delivered again later, always the same for the same numbers.
 pub fn orders(distinct: u64, again: u64) -> String {
     let mut chance = Chance::new(distinct ^ (again << 32));
@@ -251,6 +288,17 @@ impl Chance {
     }
 }
 
+/// Sends a signal to a run, and waits for its end.
+pub fn interrupt(child: Child, signal: &str) -> Ran {
+    send(&child, signal);
+    child.wait_with_output().unwrap().into()
+}
+
+pub fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// Waits for something that another process does.
 #[track_caller]
 pub fn wait_for(condition: impl Fn() -> bool) {
@@ -273,6 +321,25 @@ pub fn distinct<T: Ord + Clone>(values: &[T]) -> Vec<T> {
     values.sort();
     values.dedup();
     values
+}
+
+pub fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How many times each line came.
+pub fn times(lines: &[String]) -> BTreeMap<&str, usize> {
+    let mut times = BTreeMap::new();
+    for line in lines {
+        *times.entry(line.as_str()).or_default() += 1;
+    }
+    times
+}
+
+/// Whether some lines of a stream are in its order.
+pub fn in_order(some: &str, stream: &str) -> bool {
+    let mut stream = stream.lines();
+    some.lines().all(|line| stream.any(|other| other == line))
 }
 
 pub fn folder_of_repository() -> &'static Path {

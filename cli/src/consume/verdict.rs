@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt};
 
 use tower_inbox::{
     BoxError, Outcome,
@@ -7,7 +7,7 @@ use tower_inbox::{
 };
 
 use super::stdout::OutputFailed;
-use crate::{error::Failure, exit::Exit, output};
+use crate::error::Failure;
 
 /// What one message came to.
 #[derive(Debug)]
@@ -71,34 +71,3 @@ impl fmt::Display for Refused {
 }
 
 impl Error for Refused {}
-
-/// How a run ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// The stream was read to its end.
-    ReadToEnd,
-    /// A signal came.
-    Interrupted,
-    /// Something broke.
-    Broken(Failure),
-}
-
-impl Ended {
-    pub(super) fn unreadable(error: io::Error) -> Self {
-        Self::Broken(Failure::stopped("could not read the input").because(error))
-    }
-
-    pub(super) fn into_exit(self) -> Result<Exit, Failure> {
-        match self {
-            Self::ReadToEnd => Ok(Exit::Done),
-            Self::Interrupted => {
-                output::note(
-                    "stopped by a signal: run the same command again to go on; what was handled \
-                     stays handled",
-                );
-                Ok(Exit::Stopped)
-            }
-            Self::Broken(failure) => Err(failure),
-        }
-    }
-}

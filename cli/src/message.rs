@@ -1,8 +1,5 @@
-use std::sync::Arc;
-
 use tower_inbox::{
     BoxError,
-    inbox::KeySource,
     key::{
         Canonical,
         json::{JsonFields, JsonKeyError},
@@ -12,17 +9,17 @@ use tower_inbox::{
 
 /// A line with the fields that it is recognised by.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Where in the stream; 0 for one that comes out of a requeued letter.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The line, exactly as it came.
-    pub(super) text: String,
-    canonical: Canonical,
+    pub(crate) text: String,
+    pub(crate) canonical: Canonical,
 }
 
 impl Message {
-    /// Takes the key out of a line. One that has none never reaches the inbox.
-    pub(super) fn new(line: Line, fields: &JsonFields, kind: &str) -> Result<Self, BadLine> {
+    /// Takes the key out of a line. One that has none goes no further.
+    pub(crate) fn new(line: Line, fields: &JsonFields, kind: &str) -> Result<Self, BadLine> {
         match fields.encode(kind, &line.text) {
             Ok(canonical) if canonical.is_absent() => {
                 Err(line
@@ -35,30 +32,14 @@ impl Message {
             Err(error) => Err(line.into_bad(error.to_string())),
         }
     }
-}
 
-impl Message {
     /// Reads the line that a letter kept.
-    pub(super) fn from_letter(
+    pub(crate) fn from_letter(
         payload: Vec<u8>,
         fields: &JsonFields,
         kind: &str,
     ) -> Result<Self, BoxError> {
         let line = Line::new(0, String::from_utf8(payload)?);
         Self::new(line, fields, kind).map_err(|bad| bad.reason.into())
-    }
-}
-
-/// The key that was made when the line was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Carried;
-
-impl KeySource<Arc<Message>> for Carried {
-    fn canonical(&self, message: &Arc<Message>) -> Canonical {
-        message.canonical.clone()
-    }
-
-    fn payload(&self, message: &Arc<Message>) -> Option<Vec<u8>> {
-        Some(message.text.clone().into_bytes())
     }
 }

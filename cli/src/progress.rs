@@ -5,23 +5,17 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Handling, Settings, Tally};
 use crate::output;
 
 /// The bar on the terminal, if there is one and nobody else writes to it.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     shown: Instant,
 }
 
 impl Progress {
-    pub(super) fn new(settings: &Settings, length: Option<u64>) -> Self {
-        // A command's output comes through to standard error, and lines may go to the terminal.
-        let alone = match settings.handling {
-            Handling::Into(_) => true,
-            Handling::Exec(_) => false,
-            Handling::Stdout => !io::stdout().is_terminal(),
-        };
+    /// `alone`: nobody else writes to the terminal. `length`: how many bytes will be read.
+    pub(crate) fn new(alone: bool, length: Option<u64>) -> Self {
         let bar = (alone && io::stderr().is_terminal()).then(|| {
             // No colours, so nothing to ask NO_COLOR about.
             let (bar, template) = match length {
@@ -40,31 +34,31 @@ impl Progress {
     }
 
     /// So many bytes were read.
-    pub(super) fn read(&self, offset: u64) {
+    pub(crate) fn read(&self, offset: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(offset);
         }
     }
 
-    /// One more line has come to something.
-    pub(super) fn delivered(&mut self, tally: &Tally) {
+    /// So many lines have come to something.
+    pub(crate) fn delivered(&mut self, count: u64) {
         if let Some(bar) = &self.bar
             && self.shown.elapsed() >= EVERY
         {
             self.shown = Instant::now();
-            bar.set_message(format!("{} delivered", tally.delivered()));
+            bar.set_message(format!("{count} delivered"));
         }
     }
 
     /// Prints a line above the bar.
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| output::note(text)),
             None => output::note(text),
         }
     }
 
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
