@@ -83,6 +83,22 @@ async fn a_late_confirmation_is_refused() {
 }
 
 #[tokio::test]
+async fn a_duplicate_that_a_claim_finds_prolongs_a_sliding_window() {
+    let (window, slot) = (Duration::from_millis(200), Duration::from_millis(10));
+    for sliding in [true, false] {
+        let events = numbers(config().window(window).slot(slot).sliding(sliding));
+        events.batch_mark_seen(&[1, 2]).await.unwrap();
+        tokio::time::sleep(window * 3 / 4).await;
+        assert!(matches!(events.claim(&1).await.unwrap(), Claimed::Duplicate));
+        let claimed = events.batch_claim(&[2]).await.unwrap();
+        assert!(matches!(claimed[..], [Claimed::Duplicate]));
+        tokio::time::sleep(window / 2).await;
+        let seen = events.batch_check_duplicates(&[1, 2]).await.unwrap();
+        assert_eq!(seen, [sliding; 2]);
+    }
+}
+
+#[tokio::test]
 async fn the_layer_handles_an_event_once() {
     let events = numbers(config());
     let handled = Arc::new(AtomicU32::new(0));

@@ -236,7 +236,9 @@ async fn a_server_that_evicts_is_refused() {
     assert!(text.contains("allkeys-lru") && text.contains("noeviction"), "{text}");
     let events = numbers(config(&server).allow_eviction(true)).await;
     assert!(events.check_and_mark(&1).await.unwrap());
-    assert!(!events.health_check().await.unwrap().is_healthy());
+    let health = events.health_check().await.unwrap();
+    assert!(health.is_healthy(), "it was said to be all right");
+    assert_eq!(health.facts["eviction"], "allkeys-lru");
 }
 
 #[tokio::test]

@@ -194,6 +194,8 @@ impl<T: ?Sized> EventDeduplicator<T> {
     /// Claims the event, so that nobody else handles it for as long as the
     /// [lease](super::DeduplicationConfigBuilder::lease).
     ///
+    /// A duplicate prolongs a sliding window, with a request of its own.
+    ///
     /// # Errors
     ///
     /// Like [`is_duplicate`](Self::is_duplicate).
@@ -283,7 +285,12 @@ impl<T: ?Sized> EventDeduplicator<T> {
         }
         let token = self.shared.tokens.next();
         Ok(match self.one(ids, Ask::Claim(token)).await? {
-            Answer::Claim(ClaimAnswer::Seen) => Claimed::Duplicate,
+            Answer::Claim(ClaimAnswer::Seen) => {
+                if self.shared.window.is_sliding() {
+                    self.one(ids, Ask::Mark(self.shared.window)).await?;
+                }
+                Claimed::Duplicate
+            }
             Answer::Claim(ClaimAnswer::InFlight) => Claimed::InFlight,
             Answer::Claim(ClaimAnswer::Claimed) | Answer::Yes(_) => {
                 Claimed::New(Claim { id: ids.get(0).into(), token })
@@ -450,6 +457,13 @@ impl<T> EventDeduplicator<T> {
         self.unless_known(ids, Claimed::Duplicate, async |ids| {
             let tokens: Vec<_> = ids.iter().map(|_| self.shared.tokens.next()).collect();
             let answers = self.shared.engine.claim(ids, &tokens).await?;
+            if self.shared.window.is_sliding() {
+                let seen = ids.iter().zip(&answers).filter(|(_, of)| **of == ClaimAnswer::Seen);
+                let seen: EventIds = seen.map(|(id, _)| id).collect();
+                if !seen.is_empty() {
+                    self.shared.engine.mark(&seen, &self.shared.window).await?;
+                }
+            }
             let claimed =
                 ids.iter().zip(tokens).zip(answers).map(|((id, token), answer)| match answer {
                     ClaimAnswer::Claimed => Claimed::New(Claim { id: id.into(), token }),

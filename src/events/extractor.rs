@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::EventIds;
 use crate::{
     error::BoxError,
-    key::{Dedup, encode},
+    key::{Canonical, Dedup, encode},
 };
 
 /// Says which bytes identify an event. Cheap to clone.
@@ -91,8 +91,17 @@ impl<T: ?Sized> EventIdExtractor<T> {
     where
         T: Dedup,
     {
-        Self::tagged(tag::DEDUP, |event, bytes| {
-            let canonical = encode(event);
+        Self::canonical(|event: &T| Ok::<_, IdError>(encode(event)))
+    }
+
+    /// Canonical bytes that are made in another way, as by
+    /// [`JsonFields`](crate::key::json::JsonFields): the same id as [`dedup`](Self::dedup) of a type with
+    /// the same kind and fields.
+    pub fn canonical<E: Into<BoxError>>(
+        make: impl Fn(&T) -> Result<Canonical, E> + Send + Sync + 'static,
+    ) -> Self {
+        Self::tagged(tag::DEDUP, move |event, bytes| {
+            let canonical = make(event).map_err(|error| IdError::Custom(error.into()))?;
             if canonical.is_absent() {
                 return Err(IdError::Empty);
             }
@@ -391,6 +400,26 @@ mod tests {
             Json::content().id(&json!({"b": [1, {"d": null, "c": "x"}], "a": 1.5})).unwrap();
         let expected = Sha256::digest(br#"{"a":1.5,"b":[1,{"c":"x","d":null}]}"#);
         assert_eq!(content[1..], expected[..]);
+    }
+
+    #[test]
+    fn the_fields_of_a_type_and_of_json_are_the_same() {
+        struct Paid(u64);
+        impl Dedup for Paid {
+            fn kind(&self) -> &str {
+                "Paid"
+            }
+
+            fn encode_fields(&self, encoder: &mut crate::key::KeyEncoder) {
+                encoder.field(&self.0);
+            }
+        }
+        let fields: crate::key::json::JsonFields = "id?".parse().unwrap();
+        let by_json = EventIdExtractor::canonical(move |line: &str| fields.encode("Paid", line));
+        let typed = EventIdExtractor::dedup().id(&Paid(7)).unwrap();
+        assert_eq!(by_json.id(r#"{"id": 7, "at": 1}"#).unwrap(), typed);
+        assert!(matches!(by_json.id("{}"), Err(IdError::Empty)));
+        assert!(matches!(by_json.id("nonsense"), Err(IdError::Custom(_))));
     }
 
     #[test]

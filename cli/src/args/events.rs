@@ -47,6 +47,11 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FIELDS", env = "TOWER_INBOX_ID")]
     pub(crate) id: Option<String>,
 
+    /// The kind of event, as the type's name in a program that shares the namespace through the
+    /// derive [default: empty]
+    #[arg(long, value_name = "NAME", env = "TOWER_INBOX_KIND")]
+    pub(crate) kind: Option<String>,
+
     /// The NDJSON file to read, or - for standard input [default: -]
     #[arg(long, value_name = "FILE", env = "TOWER_INBOX_INPUT")]
     pub(crate) input: Option<PathBuf>,

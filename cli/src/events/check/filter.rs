@@ -98,7 +98,6 @@ impl Filter<'_> {
             let claimed = claimed.map_err(|error| self.broken(error))?;
             let mut batch = Batch::new(&mut events, claimed);
 
-            self.prolong(&batch.duplicates).await?;
             let printed = self.print(&batch.new, claimed_at).await;
             let count = printed.count;
             in_flight = batch.in_flight && count == batch.new.len();
@@ -172,16 +171,6 @@ impl Filter<'_> {
                 Err(abandoned(error))
             }
         }
-    }
-
-    /// A claim does not prolong a sliding window, so duplicates are marked once more.
-    async fn prolong(&mut self, duplicates: &[Event]) -> Result<(), Ended> {
-        if !self.store.config.window().is_sliding() || duplicates.is_empty() {
-            return Ok(());
-        }
-        let marking = self.events.batch_mark_seen(duplicates);
-        let marked = self.interrupts.finish(marking).await.map_err(abandoned)?;
-        marked.map_err(|error| self.broken(error))
     }
 
     /// Marks, then prints. A signal waits for the whole batch, because what is not printed is lost.

@@ -51,7 +51,7 @@ fn recognise(
     settings: &Settings,
     ids: &EventIdExtractor<Message>,
 ) -> Result<Message, BadLine> {
-    let message = Message::new(line, &settings.id, "")?;
+    let message = Message::new(line, &settings.id, &settings.kind)?;
     let limit = settings.max_id;
     let reason = match ids.id(&message) {
         Ok(id) if id.len() <= limit => return Ok(message),

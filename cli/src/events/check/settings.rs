@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Settings {
     pub(super) input: PathBuf,
     pub(super) id: JsonFields,
+    pub(super) kind: String,
     pub(super) max_id: usize,
     pub(super) max_line: usize,
     pub(super) dead_letters: PathBuf,
@@ -32,6 +33,7 @@ impl Settings {
         })?;
         let id =
             id.parse().map_err(|error| Failure::usage(format!("--id {id:?}")).because(error))?;
+        let kind = args.kind.or(file.take("kind")?).unwrap_or_default();
         let max_line = max_line(args.max_line.or(file.take("max-line")?).as_deref())?;
         let input = args.input.or(file.take("input")?);
         let dead_letters = args.dead_letters.or(file.take("dead-letters")?);
@@ -54,7 +56,7 @@ impl Settings {
             None => input::default_path()?,
         };
         let dead_letters = dead_letters.unwrap_or_else(|| dead_letters::default_path(&input));
-        Ok((Self { input, id, max_id, max_line, dead_letters, at_most_once }, store))
+        Ok((Self { input, id, kind, max_id, max_line, dead_letters, at_most_once }, store))
     }
 }
 

@@ -31,6 +31,7 @@ use super::{BackendError, ClaimAnswer, EventBackend, Health, Traffic};
 use crate::{
     events::{
         ClaimToken, DeduplicationConfig, EventIds, EventWindow, EventsError, EventsErrorKind,
+        config::without_password,
     },
     hook::BoxFuture,
     schema::PgSchema,
@@ -138,8 +139,11 @@ impl PgBackend {
     /// Outside of a Tokio runtime, which the pool needs.
     pub fn connect(config: &DeduplicationConfig) -> Result<Self, EventsError> {
         let settings = config.settings().get();
-        let mut options = PgConnectOptions::from_str(config.store()).map_err(|error| {
-            EventsError::new(EventsErrorKind::Config, NAME, "connect", 0).because(error)
+        let mut options = PgConnectOptions::from_str(config.store()).map_err(|_| {
+            // What is wrong may be quoted in the error, and be the password.
+            let place = without_password(config.store());
+            EventsError::new(EventsErrorKind::Config, NAME, "connect", 0)
+                .because(format!("{place:?} is not a URL of PostgreSQL"))
         })?;
         if let Some(ca) = settings.tls_ca() {
             options = options.ssl_root_cert(ca);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use redis::{Value, cmd};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     events::{
         ClaimToken, DeduplicationConfig, EventIds, EventWindow, EventsError, EventsErrorKind,
-        Signature,
+        Retries, Signature,
         backend::{BackendError, ClaimAnswer, EventBackend, Health, Traffic},
         config::without_password,
     },
@@ -52,6 +52,7 @@ pub(super) struct Wanted {
     pub(super) expected: u64,
     pub(super) windows: usize,
     pub(super) allow_eviction: bool,
+    retries: Retries,
 }
 
 /// What all processes have agreed on, and what follows from it.
@@ -98,6 +99,7 @@ impl RedisBackend {
                 expected: settings.expected_events(),
                 windows: settings.max_windows(),
                 allow_eviction: settings.allow_eviction(),
+                retries: settings.retries(),
             },
             pace: Pace::new(settings.pipeline_batch_size()),
             agreed: RwLock::new(None),
@@ -204,57 +206,107 @@ impl RedisBackend {
     /// Does the same for each shard that has events of the batch, and puts the answers together.
     ///
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
-    async fn for_shards<'a, R: Copy + Send>(
-        &'a self,
-        ids: &'a EventIds,
-        blank: R,
+    ///
+    /// Once a part has its answers, the whole must not be asked for again by somebody who believes that
+    /// nothing happened: its events would be duplicates of themselves. So what failed is asked for again
+    /// here, and if that does not help, the outcome is not known.
+    async fn for_shards<R: Copy + Send>(
+        &self,
+        ids: &EventIds,
         ask: impl AsyncRequest<R>,
     ) -> Result<Vec<R>, BackendError> {
-        for _ in 0..ROUNDS {
-            let agreed = self.agreed().await?;
-            let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
-            for (at, id) in ids.iter().enumerate() {
-                let signature = Signature::of(id, &agreed.layout.secret);
-                let member = if agreed.layout.exact {
-                    Member::Exact(id)
-                } else {
-                    Member::Compact(digits(signature.low))
-                };
-                let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
-                groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
+        let mut answers: Vec<Option<R>> = vec![None; ids.len()];
+        let mut rounds = 0;
+        let mut delays = self.settings.retries.delays();
+        loop {
+            let agreed = self.agreed().await.map_err(|error| after_a_part(error, &answers))?;
+            let stops = self.ask_shards(&agreed, ids, &ask, &mut answers).await;
+            let mut failure = None;
+            for stop in stops {
+                match stop {
+                    Stop::Foreign(record) => {
+                        let settled = self.settle_secret(&agreed, &record).await;
+                        settled.map_err(|error| after_a_part(error, &answers))?;
+                    }
+                    Stop::Failed(error) => {
+                        let error = failed(error);
+                        // One that may have taken effect is not asked for again, whatever others say.
+                        if !nothing_happened(&error) {
+                            return Err(error);
+                        }
+                        failure = Some(error);
+                    }
+                }
             }
-            let size = self.pace.size();
-            let work = groups.iter().enumerate().filter(|(_, events)| !events.is_empty());
-            let work = work.map(|(shard, events)| {
-                let (agreed, ask) = (&agreed, &ask);
-                async move {
-                    let shard = &agreed.shards[shard];
-                    let mut answers = Vec::with_capacity(events.len());
-                    for part in events.chunks(size) {
-                        let start = Instant::now();
-                        let part_answers = ask.ask(self, agreed, shard, part).await?;
-                        self.pace.took(part.len(), start.elapsed());
-                        answers.extend(part.iter().map(|event| event.at).zip(part_answers));
-                    }
-                    Ok(answers)
+            match failure {
+                Some(error) => {
+                    // Without any answers whoever asks may ask again as well.
+                    let some = answers.iter().any(Option::is_some);
+                    let Some(delay) = delays.next().filter(|_| some) else {
+                        return Err(after_a_part(error, &answers));
+                    };
+                    tracing::warn!(?delay, "asking for the rest of a batch again");
+                    tokio::time::sleep(delay).await;
                 }
-            });
-            match try_join_all(work).await {
-                Ok(parts) => {
-                    let mut all = vec![blank; ids.len()];
-                    for (at, answer) in parts.into_iter().flatten() {
-                        all[at] = answer;
-                    }
-                    return Ok(all);
+                None if answers.iter().all(Option::is_some) => {
+                    return Ok(answers.into_iter().flatten().collect());
                 }
-                Err(Stop::Foreign(shard)) => self.settle_secret(&agreed, &shard).await?,
-                Err(Stop::Failed(failure)) => return Err(failed(failure)),
+                None => {}
+            }
+            rounds += 1;
+            if rounds == ROUNDS {
+                let text =
+                    "others keep changing the secret of the namespace; was the server emptied?";
+                let error = BackendError::new(EventsErrorKind::Busy, text);
+                return Err(after_a_part(error, &answers));
             }
         }
-        Err(BackendError::new(
-            EventsErrorKind::Busy,
-            "others keep changing the secret of the namespace; was the server emptied?",
-        ))
+    }
+
+    /// Asks each shard for what has no answer yet. All of them are waited for, because a request that is
+    /// dropped may have taken effect.
+    async fn ask_shards<'a, R: Copy + Send>(
+        &'a self,
+        agreed: &'a Agreed,
+        ids: &'a EventIds,
+        ask: &impl AsyncRequest<R>,
+        answers: &mut [Option<R>],
+    ) -> Vec<Stop> {
+        let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
+        for (at, id) in ids.iter().enumerate().filter(|(at, _)| answers[*at].is_none()) {
+            let signature = Signature::of(id, &agreed.layout.secret);
+            let member = if agreed.layout.exact {
+                Member::Exact(id)
+            } else {
+                Member::Compact(digits(signature.low))
+            };
+            let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
+            groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
+        }
+        let size = self.pace.size();
+        let work = groups.iter().zip(&agreed.shards).filter(|(events, _)| !events.is_empty());
+        let work = work.map(async |(events, shard)| {
+            let mut answered = Vec::with_capacity(events.len());
+            for part in events.chunks(size) {
+                let start = Instant::now();
+                match ask.ask(self, agreed, shard, part).await {
+                    Ok(answers) => {
+                        self.pace.took(part.len(), start.elapsed());
+                        answered.extend(part.iter().map(|event| event.at).zip(answers));
+                    }
+                    Err(stop) => return (answered, Some(stop)),
+                }
+            }
+            (answered, None)
+        });
+        let mut stops = Vec::new();
+        for (answered, stop) in join_all(work).await {
+            for (at, answer) in answered {
+                answers[at] = Some(answer);
+            }
+            stops.extend(stop);
+        }
+        stops
     }
 
     /// A shard has marks under a secret that is not ours. The one that is stored for the namespace wins:
@@ -309,7 +361,7 @@ impl EventBackend for RedisBackend {
     }
 
     fn look<'a>(&'a self, ids: &'a EventIds) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Look))
+        Box::pin(self.for_shards(ids, Look))
     }
 
     fn mark<'a>(
@@ -317,7 +369,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Mark(window)))
+        Box::pin(self.for_shards(ids, Mark(window)))
     }
 
     fn claim<'a>(
@@ -326,7 +378,7 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         lease: Duration,
     ) -> BoxFuture<'a, Result<Vec<ClaimAnswer>, BackendError>> {
-        Box::pin(self.for_shards(ids, ClaimAnswer::InFlight, Claim { tokens, lease }))
+        Box::pin(self.for_shards(ids, Claim { tokens, lease }))
     }
 
     fn confirm<'a>(
@@ -335,7 +387,7 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Confirm { tokens, window }))
+        Box::pin(self.for_shards(ids, Confirm { tokens, window }))
     }
 
     fn release<'a>(
@@ -343,7 +395,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         tokens: &'a [ClaimToken],
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Release(tokens)))
+        Box::pin(self.for_shards(ids, Release(tokens)))
     }
 
     fn clear(&self) -> BoxFuture<'_, Result<(), BackendError>> {
@@ -369,6 +421,20 @@ impl EventBackend for RedisBackend {
 impl fmt::Debug for RedisBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisBackend").field("store", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Whether asking again is right and may help.
+fn nothing_happened(error: &BackendError) -> bool {
+    error.kind().is_passing() && error.kind() != EventsErrorKind::OutcomeUnknown
+}
+
+/// A failure when a part of a batch may have its answers: then not nothing happened.
+fn after_a_part<R>(error: BackendError, answers: &[Option<R>]) -> BackendError {
+    if error.kind().is_passing() && answers.iter().any(Option::is_some) {
+        BackendError::new(EventsErrorKind::OutcomeUnknown, error)
+    } else {
+        error
     }
 }
 
