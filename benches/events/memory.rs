@@ -97,5 +97,5 @@ async fn forgotten(server: &RedisServer, longest: Duration) -> Result<f64, BoxEr
 
 const HOUR: Duration = Duration::from_secs(3600);
 // Long enough for all events to be there before the first is forgotten.
-const WINDOW: Duration = Duration::from_secs(15);
-const SETTLE: Duration = Duration::from_secs(12);
+const WINDOW: Duration = Duration::from_secs(8);
+const SETTLE: Duration = Duration::from_secs(8);

@@ -57,7 +57,7 @@ impl RedisBackend {
         self.link.ask(&cmd("PING")).await?;
         let mut health = Health::new(start.elapsed());
         for policy in self.eviction().await? {
-            if policy != NO_EVICTION && !self.settings.allow_eviction {
+            if policy != NO_EVICTION {
                 health.problems.push(eviction_problem(&policy));
             }
             health.facts.insert("eviction".to_owned(), policy);
