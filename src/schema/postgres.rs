@@ -46,6 +46,12 @@ impl PgSchema {
             up: include_str!("../../migrations/postgres/0005_buckets.up.sql"),
             down: include_str!("../../migrations/postgres/0005_buckets.down.sql"),
         },
+        Step {
+            version: 7,
+            description: "plans",
+            up: include_str!("../../migrations/postgres/0007_plans.up.sql"),
+            down: include_str!("../../migrations/postgres/0007_plans.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {
