@@ -49,10 +49,10 @@ impl<St: BatchStore + 'static, K, X> InboxLayer<St, K, X> {
     /// Looks whether a message is handled before claiming it. Off by default.
     ///
     /// A look is one read outside of any transaction, and writes nothing. On PostgreSQL a duplicate
-    /// that is found so costs about a third of one that a claim finds, and leaves no line in the
-    /// server's log; a message that is new costs one round trip more. So it pays where most
-    /// deliveries are duplicates: a replay, a topic read from its beginning once more. A batch is
-    /// looked up as a whole, which costs little either way.
+    /// that is found so costs the server about half of one that a claim finds, and leaves no line in
+    /// its log; a message that is new costs one round trip more. So it pays where most deliveries
+    /// are duplicates: a replay, a topic read from its beginning once more. A batch is looked up as
+    /// a whole, which costs little either way.
     pub fn read_first(mut self) -> Self {
         let store = Arc::clone(&self.store);
         self.config.known.read =

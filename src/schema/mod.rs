@@ -24,7 +24,7 @@ pub use postgres::PgSchema;
 pub use sqlite::SqliteSchema;
 
 /// The version of the tables that this release works with.
-pub const VERSION: i64 = 6;
+pub const VERSION: i64 = 7;
 
 /// One numbered step, as plain SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

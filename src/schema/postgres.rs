@@ -52,6 +52,12 @@ impl PgSchema {
             up: include_str!("../../migrations/postgres/0006_events.up.sql"),
             down: include_str!("../../migrations/postgres/0006_events.down.sql"),
         },
+        Step {
+            version: 7,
+            description: "plans",
+            up: include_str!("../../migrations/postgres/0007_plans.up.sql"),
+            down: include_str!("../../migrations/postgres/0007_plans.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: PgPool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

@@ -52,6 +52,12 @@ impl SqliteSchema {
             up: include_str!("../../migrations/sqlite/0006_events.up.sql"),
             down: include_str!("../../migrations/sqlite/0006_events.down.sql"),
         },
+        Step {
+            version: 7,
+            description: "plans",
+            up: include_str!("../../migrations/sqlite/0007_plans.up.sql"),
+            down: include_str!("../../migrations/sqlite/0007_plans.down.sql"),
+        },
     ];
 
     pub(crate) fn new(pool: SqlitePool, classify: fn(sqlx::Error, &str) -> StoreError) -> Self {

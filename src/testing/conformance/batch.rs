@@ -21,8 +21,8 @@ use crate::{
     inbox::{
         BatchInboxLayer, InFlight, InboxLayer, KeyAbsent, KeySource, Outcome, Received, WithoutKey,
         store::{
-            BatchClaim, BatchClaimed, BatchStore, BoxTx, Claimed, ConsumerId, Deed, InboxStore,
-            KeyClaimed, LeaseClaimed,
+            BatchClaim, BatchClaimed, BatchStore, BoxTx, Claimed, ConsumerId, Deed, Earlier,
+            InboxStore, KeyClaimed, LeaseClaimed,
         },
     },
     key::InboxKey,
@@ -243,7 +243,7 @@ where
         _ => None,
     };
     let claimed: Vec<_> = claimed.answers.iter().map(age).collect();
-    let looked = store.handled(consumer, keys()).await.unwrap();
+    let looked = look(&store, consumer, keys()).await;
     let looked = looked.iter().map(|earlier| earlier.and_then(|earlier| earlier.age)).collect();
     for ages in [claimed, looked] {
         let [Some(young), None, Some(old)] = ages[..] else { panic!("{ages:?}") };
@@ -261,7 +261,7 @@ where
     let (store, consumer) = registered(harness).await;
     let handled = async |keys: &[u8]| {
         let keys = keys.iter().map(|number| key(*number)).collect();
-        let handled = store.handled(consumer, keys).await.unwrap();
+        let handled = look(&store, consumer, keys).await;
         handled.iter().map(Option::is_some).collect::<Vec<_>>()
     };
     assert!(handled(&[]).await.is_empty());
@@ -422,6 +422,19 @@ fn words(outcomes: &[Result<Outcome<()>, BoxError>]) -> Vec<&'static str> {
         Err(error) => panic!("{error}"),
     };
     outcomes.iter().map(word).collect()
+}
+
+/// What a look says of many, which it has to say of each alone as well.
+async fn look<St: BatchStore>(
+    store: &St,
+    consumer: ConsumerId,
+    keys: Vec<InboxKey>,
+) -> Vec<Option<Earlier>> {
+    let together = store.handled(consumer, keys.clone()).await.unwrap();
+    for (key, found) in keys.iter().zip(&together) {
+        assert_eq!(store.handled(consumer, vec![*key]).await.unwrap(), [*found], "{key}");
+    }
+    together
 }
 
 /// Claims messages that are free, and commits.

@@ -6,7 +6,7 @@ use super::{
     PgStore,
     claim::lock_id,
     error::{NONE_OF_BATCH, PART_OF_BATCH, classify},
-    statement::{Begun, Statement},
+    statement::{Begun, Statement, Value},
     tx::PgTx,
 };
 use crate::{
@@ -110,20 +110,28 @@ pub(super) async fn claim_batch(
     Ok(BatchClaimed::new(answers, part.then(|| Box::new(PgTx(held)) as _)))
 }
 
+/// Looks for committed claims. One key has a statement of its own: without the lists it costs half.
 async fn handled(
     store: &PgStore,
     consumer: ConsumerId,
     keys: &[InboxKey],
 ) -> Result<Vec<Option<Earlier>>, StoreError> {
-    Statement::new(include_str!("sql/handled.sql"))
-        .value(consumer.get())
-        .value(keys)
-        .value(store.now())
-        .fetch_often(store)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map(|ages: Vec<Option<i64>>| ages.into_iter().map(|age| age.map(earlier)).collect())
-        .map_err(|error| classify(error, "could not look the batch up"))
+    let look = |text, keys: Value| {
+        let statement = Statement::new(text).fixed(consumer.get()).value(keys);
+        match store.now() {
+            None => statement.fixed(None::<f64>),
+            now => statement.value(now),
+        }
+    };
+    let ages: Result<Vec<Option<i64>>, _> = if let [key] = keys {
+        let statement = look(include_str!("sql/handled_one.sql"), (*key).into());
+        statement.fetch_often(store).await.and_then(|row| row.try_get(0)).map(|age| vec![age])
+    } else {
+        let statement = look(include_str!("sql/handled.sql"), keys.into());
+        statement.fetch_often(store).await.and_then(|row| row.try_get(0))
+    };
+    ages.map(|ages| ages.into_iter().map(|age| age.map(earlier)).collect())
+        .map_err(|error| classify(error, "could not look for handled messages"))
 }
 
 /// The answers that `contend_batch` gives word of: the places of duplicates, their ages, and the places

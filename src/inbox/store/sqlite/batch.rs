@@ -95,7 +95,7 @@ async fn handled(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let failed = |error| classify(error, "could not look the batch up");
+    let failed = |error| classify(error, "could not look for handled messages");
     let mut connection = store.pool.acquire().await.map_err(failed)?;
     let held = holders(&mut connection, consumer, keys, store.now()).await.map_err(failed)?;
     let handled = |key| match held.get(key) {

@@ -51,5 +51,5 @@ async fn handled(
         .await
         .and_then(|row| row.try_get(0))
         .map(|ages: Vec<Option<i64>>| ages.into_iter().map(|age| age.map(earlier)).collect())
-        .map_err(|error| classify(error, "could not look the batch up"))
+        .map_err(|error| classify(error, "could not look for handled messages"))
 }

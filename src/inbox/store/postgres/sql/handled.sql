@@ -1,7 +1,29 @@
 select array(
-    select case when h.held_by = 'claim' then coalesce(h.age_s, -1) end
-    from tower_inbox.holders(
-        $1, $2, array(select generate_series(1, cardinality($2))), tower_inbox.now_s($3)
-    ) h
-    order by h.place
+    select (
+        select case
+            -- An expiry is rounded up.
+            when i.expires_at - asked.window_s <= ceil(asked.now_s)
+            then greatest(floor(asked.now_s)::int8 - (i.expires_at - asked.window_s), 0)
+            else -1
+        end
+        from tower_inbox.inbox i
+        where i.consumer = $1
+          and i.key = k.key
+          and i.expires_at > floor(asked.now_s)
+          and i.expires_at is distinct from (
+              select l.lease_until
+              from tower_inbox.lease l
+              where l.consumer = $1
+                and l.key = k.key
+          )
+    )
+    from (
+        select
+            coalesce($3, date_part('epoch', clock_timestamp()) - 1577836800) as now_s,
+            (select c.window_s from tower_inbox.consumer c where c.id = $1) as window_s
+    ) asked
+    -- A plan that knows how few keys there are looks cheaper than the one that is kept, and is made
+    -- anew for each execution.
+    cross join unnest((select $2)) with ordinality as k(key, place)
+    order by k.place
 )

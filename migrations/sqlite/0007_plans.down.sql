@@ -1,0 +1,2 @@
+-- Takes back nothing; see the step up.
+select 1;
