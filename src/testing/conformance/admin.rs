@@ -197,7 +197,7 @@ where
         .collect();
     assert_eq!(found, [("billing", (1, 0, 0), 1, 1), ("raw", (0, 1, 1), 0, 0)]);
     assert_eq!(consumers[1].key_probe, key(0));
-    assert_eq!(consumers[1].window, window().into());
+    assert_eq!(consumers[1].window, Duration::from(window()));
 }
 
 /// In the order of keys, all or those in one state, each once, across pages.

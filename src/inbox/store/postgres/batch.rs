@@ -6,7 +6,7 @@ use super::{
     PgStore,
     claim::lock_id,
     error::{NONE_OF_BATCH, PART_OF_BATCH, classify},
-    statement::{Begun, Statement, Value},
+    statement::Begun,
     tx::PgTx,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     hook::BoxFuture,
     inbox::store::{BatchClaim, BatchClaimed, BatchStore, ConsumerId, Earlier, KeyClaimed},
     key::InboxKey,
+    sql::{Statement, Value},
 };
 
 #[deny(clippy::missing_trait_methods)]
