@@ -542,6 +542,19 @@ async fn a_failover_loses_no_event() {
     );
 }
 
+/// One shard of a batch has to begin anew, the other has marked its part: the batch is asked again for
+/// the first only, or what the second marked would pass for seen and be handled by nobody.
+#[tokio::test]
+async fn a_batch_of_which_a_part_was_marked_is_not_marked_again() {
+    let server = RedisServer::start().unwrap();
+    let config = config(&server).shards(2).retries(0);
+    let events = numbers(config).await;
+    server.cli(&["HSET", "ti:e:{default.1}:m", "s", "of somebody who is gone"]).unwrap();
+    let ids: Vec<u64> = (0..100).collect();
+    let new = events.batch_check_and_mark(&ids).await.unwrap();
+    assert!(new.iter().all(|new| *new), "{new:?}");
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use redis::{Value, cmd};
 
 use super::{
@@ -188,16 +188,24 @@ impl RedisBackend {
     /// Does the same for each shard that has events of the batch, and puts the answers together.
     ///
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
-    async fn for_shards<'a, R: Copy + Send>(
-        &'a self,
-        ids: &'a EventIds,
-        blank: R,
-        ask: impl AsyncRequest<R>,
-    ) -> Result<Vec<R>, BackendError> {
+    /// Whatever was answered is not asked again: a mark would then pass for seen. For the same reason all
+    /// requests are waited for, when one of them has failed, too.
+    async fn for_shards<'a, R, A>(&'a self, ids: &'a EventIds, ask: A) -> Result<Vec<R>, BackendError>
+    where
+        R: Copy + Send,
+        A: AsyncRequest<R>,
+    {
+        let mut answers: Vec<Option<R>> = vec![None; ids.len()];
+        let mut under: Option<Arc<Agreed>> = None;
         for _ in 0..ROUNDS {
-            let agreed = self.agreed().await?;
+            let agreed = self.agreed().await.map_err(|error| after_a_part::<R, A>(error, &answers))?;
+            if under.as_ref().is_some_and(|under| under.layout != agreed.layout) {
+                // They are about marks that nobody can read any more.
+                answers.fill(None);
+            }
+            under = Some(Arc::clone(&agreed));
             let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
-            for (at, id) in ids.iter().enumerate() {
+            for (at, id) in ids.iter().enumerate().filter(|(at, _)| answers[*at].is_none()) {
                 let signature = Signature::of(id, &agreed.layout.secret);
                 let member = if agreed.layout.exact {
                     Member::Exact(id)
@@ -216,29 +224,48 @@ impl RedisBackend {
                     let mut answers = Vec::with_capacity(events.len());
                     for part in events.chunks(size) {
                         let start = Instant::now();
-                        let part_answers = ask.ask(self, agreed, shard, part).await?;
-                        self.pace.took(part.len(), start.elapsed());
-                        answers.extend(part.iter().map(|event| event.at).zip(part_answers));
+                        match ask.ask(self, agreed, shard, part).await {
+                            Ok(part_answers) => {
+                                self.pace.took(part.len(), start.elapsed());
+                                answers.extend(part.iter().map(|event| event.at).zip(part_answers));
+                            }
+                            Err(stop) => return (answers, Some(stop)),
+                        }
                     }
-                    Ok(answers)
+                    (answers, None)
                 }
             });
-            match try_join_all(work).await {
-                Ok(parts) => {
-                    let mut all = vec![blank; ids.len()];
-                    for (at, answer) in parts.into_iter().flatten() {
-                        all[at] = answer;
+            let (mut foreign, mut failure) = (Vec::new(), None);
+            for (part, stop) in join_all(work).await {
+                part.into_iter().for_each(|(at, answer)| answers[at] = Some(answer));
+                match stop {
+                    None => {}
+                    Some(Stop::Foreign(shard)) => foreign.push(shard),
+                    // That it is not known what happened is the worst to hear.
+                    Some(Stop::Failed(next)) => {
+                        if failure.is_none() || next.kind == FailureKind::Unanswered {
+                            failure = Some(next);
+                        }
                     }
-                    return Ok(all);
                 }
-                Err(Stop::Foreign(shard)) => self.settle_secret(&agreed, &shard).await?,
-                Err(Stop::Failed(failure)) => return Err(failed(failure)),
+            }
+            if let Some(failure) = failure {
+                return Err(after_a_part::<R, A>(failed(failure), &answers));
+            }
+            if foreign.is_empty() {
+                return Ok(answers.into_iter().flatten().collect());
+            }
+            for shard in foreign {
+                self.settle_secret(&agreed, &shard)
+                    .await
+                    .map_err(|error| after_a_part::<R, A>(error, &answers))?;
             }
         }
-        Err(BackendError::new(
+        let error = BackendError::new(
             EventsErrorKind::Busy,
             "others keep changing the secret of the namespace; was the server emptied?",
-        ))
+        );
+        Err(after_a_part::<R, A>(error, &answers))
     }
 
     /// A shard has marks under a secret that is not ours. The one that is stored for the namespace wins:
@@ -293,7 +320,7 @@ impl EventBackend for RedisBackend {
     }
 
     fn look<'a>(&'a self, ids: &'a EventIds) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Look))
+        Box::pin(self.for_shards(ids, Look))
     }
 
     fn mark<'a>(
@@ -301,7 +328,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Mark(window)))
+        Box::pin(self.for_shards(ids, Mark(window)))
     }
 
     fn claim<'a>(
@@ -310,7 +337,7 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         lease: Duration,
     ) -> BoxFuture<'a, Result<Vec<ClaimAnswer>, BackendError>> {
-        Box::pin(self.for_shards(ids, ClaimAnswer::InFlight, Claim { tokens, lease }))
+        Box::pin(self.for_shards(ids, Claim { tokens, lease }))
     }
 
     fn confirm<'a>(
@@ -319,7 +346,7 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Confirm { tokens, window }))
+        Box::pin(self.for_shards(ids, Confirm { tokens, window }))
     }
 
     fn release<'a>(
@@ -327,7 +354,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         tokens: &'a [ClaimToken],
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, false, Release(tokens)))
+        Box::pin(self.for_shards(ids, Release(tokens)))
     }
 
     fn clear(&self) -> BoxFuture<'_, Result<(), BackendError>> {
@@ -354,6 +381,18 @@ impl fmt::Debug for RedisBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisBackend").field("store", &self.name).finish_non_exhaustive()
     }
+}
+
+/// Who asks again for all of a batch, of which a part is marked, is told that this part was seen.
+fn after_a_part<R, A: AsyncRequest<R>>(error: BackendError, answers: &[Option<R>]) -> BackendError {
+    let nothing_happened = matches!(
+        error.kind(),
+        EventsErrorKind::Unreachable | EventsErrorKind::Busy | EventsErrorKind::Full
+    );
+    if A::REPEATABLE || !nothing_happened || answers.iter().all(Option::is_none) {
+        return error;
+    }
+    BackendError::new(EventsErrorKind::OutcomeUnknown, error)
 }
 
 pub(super) fn failed(failure: Failure) -> BackendError {

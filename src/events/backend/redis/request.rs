@@ -45,6 +45,9 @@ fn checked(flags: Vec<u8>, events: &[Event<'_>]) -> Result<Vec<u8>, Stop> {
 
 /// One request to one shard.
 pub(super) trait AsyncRequest<R>: Sync {
+    /// Whether the answer is right, too, when it is asked again after it took effect.
+    const REPEATABLE: bool = true;
+
     fn ask<'r>(
         &'r self,
         backend: &'r RedisBackend,
@@ -77,6 +80,8 @@ impl AsyncRequest<bool> for Look {
 pub(super) struct Mark<'a>(pub(super) &'a EventWindow);
 
 impl AsyncRequest<bool> for Mark<'_> {
+    const REPEATABLE: bool = false;
+
     fn ask<'r>(
         &'r self,
         backend: &'r RedisBackend,
