@@ -19,7 +19,7 @@ use tower_inbox::{
     Outcome,
     events::{
         Claimed, DedupLayer, DeduplicationConfig, DeduplicationConfigBuilder, EventDeduplicator,
-        EventIdExtractor, EventsErrorKind, Retries,
+        EventIdExtractor, EventsErrorKind, FailurePolicy, Retries,
     },
 };
 use tower_inbox_servers::{RedisCluster, RedisSentinel, RedisServer};
@@ -553,6 +553,31 @@ async fn a_batch_of_which_a_part_was_marked_is_not_marked_again() {
     let ids: Vec<u64> = (0..100).collect();
     let new = events.batch_check_and_mark(&ids).await.unwrap();
     assert!(new.iter().all(|new| *new), "{new:?}");
+}
+
+/// Whoever waits for a connection that somebody else is making hears with them that there is none,
+/// instead of trying for as long again, one after the other.
+#[tokio::test]
+async fn all_that_wait_for_a_connection_hear_of_its_failure() {
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", deaf.local_addr().unwrap());
+    let config = DeduplicationConfig::builder()
+        .redis_url(url)
+        .connect_timeout(ms(200))
+        .retries(0)
+        .breaker_failures(0)
+        .failure_policy(FailurePolicy::Open);
+    let events = numbers(config).await;
+    let start = Instant::now();
+    let calls = (0..20_u64).map(|id| {
+        let events = events.clone();
+        tokio::spawn(async move { events.is_duplicate(&id).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(events.stats().failed_open, 20);
+    assert!(start.elapsed() < ms(1000), "{:?}", start.elapsed());
 }
 
 /// What other tests start as a process of its own. Without the variables that say what to do, there is

@@ -27,9 +27,22 @@ pub(crate) struct Link {
     read: AtomicU64,
 }
 
-/// One connection, and how many there were before it.
+/// Room for one connection.
 #[derive(Default)]
-struct Slot(Mutex<(u64, Option<Connection>)>);
+struct Slot {
+    state: Mutex<State>,
+    /// How often none could be made.
+    failed: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many connections there were.
+    number: u64,
+    connection: Option<Connection>,
+    /// Why none could be made the last time.
+    failure: Option<RedisError>,
+}
 
 impl Link {
     /// Does not connect yet.
@@ -95,10 +108,10 @@ impl Link {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 if Failure::breaks_connection(&error) {
-                    let mut slot = slot.0.lock().await;
+                    let mut state = slot.state.lock().await;
                     // Somebody else may have made a new one meanwhile.
-                    if slot.0 == number {
-                        slot.1 = None;
+                    if state.number == number {
+                        state.connection = None;
                     }
                 }
                 Err(Failure::asking(error))
@@ -107,15 +120,31 @@ impl Link {
     }
 
     async fn connection(&self, slot: &Slot) -> Result<(u64, Connection), RedisError> {
-        let mut slot = slot.0.lock().await;
-        if let (number, Some(connection)) = &*slot {
-            return Ok((*number, connection.clone()));
+        let failed = slot.failed.load(Ordering::Acquire);
+        let mut state = slot.state.lock().await;
+        if let Some(connection) = &state.connection {
+            return Ok((state.number, connection.clone()));
         }
-        let connection = self.target.connect(&self.options).await?;
-        tracing::debug!("connected to Redis");
-        slot.0 += 1;
-        slot.1 = Some(connection.clone());
-        Ok((slot.0, connection))
+        // Whoever was before us has just found out; a crowd would otherwise wait for one timeout after
+        // the other.
+        if slot.failed.load(Ordering::Acquire) != failed
+            && let Some(failure) = &state.failure
+        {
+            return Err(failure.clone());
+        }
+        match self.target.connect(&self.options).await {
+            Ok(connection) => {
+                tracing::debug!("connected to Redis");
+                state.number += 1;
+                state.connection = Some(connection.clone());
+                Ok((state.number, connection))
+            }
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                slot.failed.fetch_add(1, Ordering::Release);
+                Err(failure)
+            }
+        }
     }
 }
 

@@ -40,7 +40,9 @@ pub struct RedisBackend {
     pace: Pace,
     agreed: RwLock<Option<Arc<Agreed>>>,
     /// Serialises those who find out, not those who know.
-    agreeing: tokio::sync::Mutex<()>,
+    agreeing: tokio::sync::Mutex<Option<BackendError>>,
+    /// How often those who find out have failed; the last error is above.
+    failed: AtomicU64,
 }
 
 /// What the configuration asks for.
@@ -99,7 +101,8 @@ impl RedisBackend {
             },
             pace: Pace::new(settings.pipeline_batch_size()),
             agreed: RwLock::new(None),
-            agreeing: tokio::sync::Mutex::new(()),
+            agreeing: tokio::sync::Mutex::new(None),
+            failed: AtomicU64::new(0),
         })
     }
 
@@ -118,12 +121,26 @@ impl RedisBackend {
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        let _one = self.agreeing.lock().await;
+        let failed = self.failed.load(Ordering::Acquire);
+        let mut one = self.agreeing.lock().await;
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        self.refuse_eviction().await?;
-        self.agree().await
+        // Whoever was before us has just found out.
+        if self.failed.load(Ordering::Acquire) != failed
+            && let Some(error) = &*one
+        {
+            return Err(error.clone());
+        }
+        let agreed = match self.refuse_eviction().await {
+            Ok(()) => self.agree().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &agreed {
+            *one = Some(error.clone());
+            self.failed.fetch_add(1, Ordering::Release);
+        }
+        agreed
     }
 
     pub(super) fn known(&self) -> Option<Arc<Agreed>> {
