@@ -580,6 +580,34 @@ async fn all_that_wait_for_a_connection_hear_of_its_failure() {
     assert!(start.elapsed() < ms(1000), "{:?}", start.elapsed());
 }
 
+/// A failover to a replica that was a little behind: the table is there, a bucket is not. Whoever adds to
+/// the bucket again gives it an end.
+#[tokio::test]
+async fn a_bucket_that_a_failover_took_away_ends_by_itself_again() {
+    let server = RedisServer::start().unwrap();
+    let events = numbers(config(&server).window(Duration::from_secs(60))).await;
+    events.mark_seen(&1).await.unwrap();
+    let bucket = bucket_of(&server);
+    server.cli(&["DEL", &bucket]).unwrap();
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+    events.mark_seen(&1).await.unwrap();
+    assert!(ttl(&server, &bucket) > 0, "{}", ttl(&server, &bucket));
+}
+
+/// So does a bucket that was evicted, where that is allowed: without an end a policy for volatile keys
+/// would never evict it again.
+#[tokio::test]
+async fn a_bucket_that_was_evicted_ends_by_itself_again() {
+    let server = RedisServer::start().unwrap();
+    let config = config(&server).window(Duration::from_secs(60)).allow_eviction(true);
+    let events = numbers(config).await;
+    events.mark_seen(&1).await.unwrap();
+    let bucket = bucket_of(&server);
+    server.cli(&["DEL", &bucket]).unwrap();
+    events.mark_seen(&1).await.unwrap();
+    assert!(ttl(&server, &bucket) > 0, "{}", ttl(&server, &bucket));
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]
@@ -627,6 +655,15 @@ fn config(server: &RedisServer) -> DeduplicationConfigBuilder {
 
 async fn numbers(config: DeduplicationConfigBuilder) -> EventDeduplicator<u64> {
     EventDeduplicator::new(config.build().unwrap(), by_number()).await.unwrap()
+}
+
+fn bucket_of(server: &RedisServer) -> String {
+    let keys = server.cli(&["KEYS", "ti:e:{default.0}:[0-9]*"]).unwrap();
+    keys.lines().next().unwrap().trim().to_owned()
+}
+
+fn ttl(server: &RedisServer, key: &str) -> i64 {
+    server.cli(&["PTTL", key]).unwrap().trim().parse().unwrap()
 }
 
 fn by_number() -> EventIdExtractor<u64> {

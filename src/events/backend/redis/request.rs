@@ -226,7 +226,12 @@ impl RedisBackend {
         // How many events a slot holds in this shard, if the caller knows.
         let parts = u64::from(agreed.layout.shards) * length.checked_div(slot).unwrap_or(1).max(1);
         let hashes: Vec<_> = events.iter().map(|event| event.hash).collect();
-        let (table, mask) = shard.known.about(length, &hashes);
+        // A bucket that was evicted is begun again at any time, and needs an expiry then.
+        let (table, mask) = if self.settings.allow_eviction {
+            ("-".to_owned(), Vec::new())
+        } else {
+            shard.known.about(length, &hashes)
+        };
         let mut call = Call::new(shard.record.clone(), 9 + events.len());
         call.bytes(agreed.layout.mark.as_bytes())
             .text(length)
@@ -263,9 +268,12 @@ impl RedisBackend {
     }
 
     async fn run(&self, script: &Script, call: &Call, shard: &Shard) -> Result<Value, Stop> {
-        script.run(&self.link, call).await.map_err(|failure| match failure.kind {
-            FailureKind::ForeignSecret => Stop::Foreign(shard.record.clone()),
-            _ => Stop::Failed(failure),
+        script.run(&self.link, call).await.map_err(|failure| {
+            shard.known.forget();
+            match failure.kind {
+                FailureKind::ForeignSecret => Stop::Foreign(shard.record.clone()),
+                _ => Stop::Failed(failure),
+            }
         })
     }
 
