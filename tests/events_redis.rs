@@ -608,6 +608,21 @@ async fn a_bucket_that_was_evicted_ends_by_itself_again() {
     assert!(ttl(&server, &bucket) > 0, "{}", ttl(&server, &bucket));
 }
 
+/// A table that is begun in the same millisecond as one that was cleared has another name.
+#[tokio::test]
+async fn what_is_marked_right_after_clearing_ends_by_itself() {
+    let server = RedisServer::start().unwrap();
+    let events = numbers(config(&server).window(Duration::from_secs(60))).await;
+    for round in 0..200 {
+        events.mark_seen(&1).await.unwrap();
+        events.clear().await.unwrap();
+        events.mark_seen(&1).await.unwrap();
+        let bucket = bucket_of(&server);
+        assert!(ttl(&server, &bucket) > 0, "round {round}");
+        events.clear().await.unwrap();
+    }
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]

@@ -74,7 +74,8 @@ local function open(events)
   while 2 ^ needed < n and needed < @BITS do
     needed = needed + 1
   end
-  local id = now
+  -- In microseconds: one begun right after another was cleared must not have its name.
+  local id = clock[1] * 1000000 + clock[2]
   for i = 1, live do
     id = math.max(id, tonumber(ids[i]) + 1)
   end
