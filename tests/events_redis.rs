@@ -623,6 +623,22 @@ async fn what_is_marked_right_after_clearing_ends_by_itself() {
     }
 }
 
+/// What counted a table goes with the table, at whatever moment the list is written.
+#[tokio::test]
+async fn counters_of_tables_that_are_over_do_not_stay() {
+    let server = RedisServer::start().unwrap();
+    let events = numbers(config(&server).window(Duration::from_secs(60))).await;
+    events.mark_seen(&1).await.unwrap();
+    let record = "ti:e:{default.0}:m";
+    let tables = server.cli(&["HGET", record, "t"]).unwrap();
+    let tables = format!("5:0:1000:2000:0;{}", tables.trim());
+    server.cli(&["HSET", record, "t", &tables, "c5", "7"]).unwrap();
+    let ids: Vec<u64> = (0..500).collect();
+    events.batch_mark_seen(&ids).await.unwrap();
+    assert!(!server.cli(&["HGET", record, "t"]).unwrap().contains("5:0:1000"));
+    assert_eq!(server.cli(&["HEXISTS", record, "c5"]).unwrap().trim(), "0");
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]

@@ -20,6 +20,11 @@ local function save()
     end
   end
   redis.call('HSET', KEYS[1], 's', ARGV[1], 't', text)
+  -- Who is not in the list any more is not found by the next one.
+  if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
+    gone = {}
+  end
   if last then
     redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
   else
@@ -83,9 +88,6 @@ local function open(events)
   ids[live], bits[live], windows[live] = string.format('%.0f', id), needed, window
   ends[live], full[live] = finish, '0'
   prefix[live] = base .. ids[live] .. ':'
-  if #gone > 0 then
-    redis.call('HDEL', KEYS[1], unpack(gone))
-  end
   save()
   return live
 end
