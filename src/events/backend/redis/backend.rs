@@ -160,7 +160,7 @@ impl RedisBackend {
             masters => u16::try_from(masters * SHARDS_A_MASTER).unwrap_or(u16::MAX),
         });
         let exact = self.settings.exact;
-        let key = format!("{}}}:n", self.base);
+        let key = self.layout_key();
         let layout =
             Layout::agree(&self.link, &key, shards, exact).await.map_err(
                 |problem| match problem {
@@ -179,6 +179,18 @@ impl RedisBackend {
         let agreed = Arc::new(Agreed { scripts: Scripts::new(layout.exact), layout, shards });
         *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&agreed));
         Ok(agreed)
+    }
+
+    /// Stores the layout again where it is not any more: a server that lost everything lost it, too, and
+    /// whoever came next would make another secret and begin anew once more.
+    pub(super) async fn keep_layout(&self, agreed: &Agreed) {
+        if let Err(error) = agreed.layout.keep(&self.link, &self.layout_key()).await {
+            tracing::warn!(%error, "could not look whether the namespace's secret is stored");
+        }
+    }
+
+    fn layout_key(&self) -> String {
+        format!("{}}}:n", self.base)
     }
 
     /// Refuses to go on beside others who keep the namespace in another way.

@@ -94,7 +94,7 @@ impl AsyncRequest<bool> for Mark<'_> {
             call.bytes(&text_of(events, None)).text(u8::from(self.0.is_sliding()));
             push_exact(events, &mut call);
             let script = &agreed.scripts.mark;
-            let flags = backend.add(script, &call, shard, self.0, events).await?;
+            let flags = backend.add(script, &call, agreed, shard, self.0, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
     }
@@ -150,7 +150,7 @@ impl AsyncRequest<bool> for Confirm<'_> {
             call.bytes(&text_of(events, Some(self.tokens)));
             push_exact(events, &mut call);
             let script = &agreed.scripts.confirm;
-            let flags = backend.add(script, &call, shard, self.window, events).await?;
+            let flags = backend.add(script, &call, agreed, shard, self.window, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
     }
@@ -248,13 +248,19 @@ impl RedisBackend {
         &self,
         script: &Script,
         call: &Call,
+        agreed: &Agreed,
         shard: &Shard,
         window: &EventWindow,
         events: &[Event<'_>],
     ) -> Result<Vec<u8>, Stop> {
         let answer = self.run(script, call, shard).await?;
         let Value::Array(answer) = answer else { return Err(unexpected()) };
-        let [Value::BulkString(flags), Value::BulkString(table), Value::Int(bits)] = &answer[..]
+        let [
+            Value::BulkString(flags),
+            Value::BulkString(table),
+            Value::Int(bits),
+            Value::Int(is_first),
+        ] = &answer[..]
         else {
             return Err(unexpected());
         };
@@ -264,6 +270,9 @@ impl RedisBackend {
         let added = added.map(|(event, _)| event.hash);
         let table = String::from_utf8_lossy(table);
         shard.known.learn(window_millis(window), &table, bits, added);
+        if *is_first == 1 {
+            self.keep_layout(agreed).await;
+        }
         Ok(flags)
     }
 

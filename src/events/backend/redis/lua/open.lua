@@ -121,7 +121,8 @@ local function add(o, member, at)
   return true
 end
 
--- Counts what was added, and closes the table when it is full.
+-- Counts what was added, and closes the table when it is full. Answers the flags, the table and its bits,
+-- and whether there was none before.
 local function finish(flags)
   if added > 0 then
     local held = redis.call('HINCRBY', KEYS[1], 'c' .. ids[current], added)
@@ -130,5 +131,5 @@ local function finish(flags)
       save()
     end
   end
-  return { table.concat(flags), ids[current], bits[current] }
+  return { table.concat(flags), ids[current], bits[current], record[2] and 0 or 1 }
 end
