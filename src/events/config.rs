@@ -268,7 +268,7 @@ settings! {
     /// It knows what it marked or confirmed itself; a duplicate of that costs no round trip.
     local_cache: usize,
     /// Sets how long an event stays in the local cache, where it may outlive a `clear` by another
-    /// process. Defaults to 30 seconds.
+    /// process. Defaults to 30 seconds; at most a day.
     local_ttl: Duration,
     /// Sets what a failing backend does to callers. Defaults to [`FailurePolicy::Closed`].
     failure_policy: FailurePolicy,
@@ -276,7 +276,7 @@ settings! {
     /// never.
     breaker_failures: u32,
     /// Sets how long the circuit breaker stays open before it lets one operation through. Defaults to
-    /// 5 seconds.
+    /// 5 seconds; at most a day.
     breaker_pause: Duration,
     /// Sets whether a server may be used that evicts keys when its memory is full. Defaults to false:
     /// it would forget hundreds of events at once, and say nothing.
@@ -384,8 +384,14 @@ impl DeduplicationConfigBuilder {
         if self.local_cache > 0 && self.local_ttl.is_zero() {
             return fail("a local_ttl of 0 keeps nothing in the local cache".to_owned());
         }
+        if self.local_ttl > MAX_PAUSE {
+            return fail(format!("a local_ttl of {:?} is longer than a day", self.local_ttl));
+        }
         if self.breaker_failures > 0 && self.breaker_pause.is_zero() {
             return fail("a breaker_pause of 0 would open the breaker for no time".to_owned());
+        }
+        if self.breaker_pause > MAX_PAUSE {
+            return fail(format!("a breaker_pause of {:?} is longer than a day", self.breaker_pause));
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return fail("tls_cert and tls_key belong together".to_owned());
@@ -562,6 +568,8 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 // The key that holds the claims of a shard lives twice as long after the last of them.
 const MAX_LEASE: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+// Far from where adding it to a time overflows.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 // Lua passes at most 8 000 values to a command, and a request holds the server up.
 const MAX_BATCH: usize = 2_000;
 const MAX_ID: usize = 16 * 1024 * 1024;
@@ -640,6 +648,9 @@ mod tests {
             (builder().local_cache(1).sliding(true), "sliding"),
             (builder().local_cache(1).local_ttl(Duration::ZERO), "local_ttl"),
             (builder().breaker_pause(Duration::ZERO), "breaker_pause"),
+            (builder().breaker_pause(Duration::MAX), "breaker_pause"),
+            (builder().local_ttl(Duration::MAX), "local_ttl"),
+            (builder().retries(Retries::new(1).cap(Duration::MAX)), "retry"),
             (builder().tls_cert("a"), "belong together"),
         ] {
             let error = wrong.build().unwrap_err().to_string();
