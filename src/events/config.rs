@@ -163,9 +163,9 @@ impl DeduplicationConfig {
 
     /// A window for one call, with the slot and the way of the configured one where that fits.
     pub(super) fn window_of(&self, length: Duration) -> Result<EventWindow, InvalidConfig> {
-        EventWindow::new(length)
-            .map(|window| window.sliding(self.0.sliding))
-            .map_err(|error| InvalidConfig(error.to_string()))
+        let window = EventWindow::new(length).map_err(|error| InvalidConfig(error.to_string()))?;
+        let slot = self.0.slot.and_then(|slot| window.with_slot(slot).ok());
+        Ok(slot.unwrap_or(window).sliding(self.0.sliding))
     }
 
     /// How long a claim lasts.
@@ -273,7 +273,7 @@ settings! {
     /// It knows what it marked or confirmed itself; a duplicate of that costs no round trip.
     local_cache: usize,
     /// Sets how long an event stays in the local cache, where it may outlive a `clear` by another
-    /// process. Defaults to 30 seconds.
+    /// process. Defaults to 30 seconds; at most a day.
     local_ttl: Duration,
     /// Sets what a failing backend does to callers. Defaults to [`FailurePolicy::Closed`].
     failure_policy: FailurePolicy,
@@ -281,7 +281,7 @@ settings! {
     /// never.
     breaker_failures: u32,
     /// Sets how long the circuit breaker stays open before it lets one operation through. Defaults to
-    /// 5 seconds.
+    /// 5 seconds; at most a day.
     breaker_pause: Duration,
     /// Sets whether a server may be used that evicts keys when its memory is full. Defaults to false:
     /// it would forget hundreds of events at once, and say nothing.
@@ -395,8 +395,17 @@ impl DeduplicationConfigBuilder {
         if self.local_cache > 0 && self.local_ttl.is_zero() {
             return fail("a local_ttl of 0 keeps nothing in the local cache".to_owned());
         }
+        if self.local_ttl > MAX_PAUSE {
+            return fail(format!("a local_ttl of {:?} is longer than a day", self.local_ttl));
+        }
         if self.breaker_failures > 0 && self.breaker_pause.is_zero() {
             return fail("a breaker_pause of 0 would open the breaker for no time".to_owned());
+        }
+        if self.breaker_pause > MAX_PAUSE {
+            return fail(format!(
+                "a breaker_pause of {:?} is longer than a day",
+                self.breaker_pause
+            ));
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return fail("tls_cert and tls_key belong together".to_owned());
@@ -516,10 +525,16 @@ impl fmt::Debug for DeduplicationConfigBuilder {
 
 /// A URL as it may be shown.
 pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = if rest.len() == url.len() { "" } else { &url[..scheme.len() + 3] };
+    let (hidden, place) = match rest.rsplit_once('@') {
+        Some((_, place)) => ("…@", place),
+        None => ("", rest),
+    };
+    // Sockets and PostgreSQL take a password among the parameters.
+    match place.split_once('?') {
+        Some((place, _)) => format!("{scheme}{hidden}{place}?…"),
+        None => format!("{scheme}{hidden}{place}"),
     }
 }
 
@@ -575,6 +590,8 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 // The key that holds the claims of a shard lives twice as long after the last of them.
 const MAX_LEASE: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+// Far from where adding it to a time overflows.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 // Lua passes at most 8 000 values to a command, and a request holds the server up.
 const MAX_BATCH: usize = 2_000;
 const MAX_COALESCED: usize = 100_000;
@@ -655,11 +672,36 @@ mod tests {
             (builder().local_cache(1).sliding(true), "sliding"),
             (builder().local_cache(1).local_ttl(Duration::ZERO), "local_ttl"),
             (builder().breaker_pause(Duration::ZERO), "breaker_pause"),
+            (builder().breaker_pause(Duration::MAX), "breaker_pause"),
+            (builder().local_ttl(Duration::MAX), "local_ttl"),
+            (builder().retries(Retries::new(1).cap(Duration::MAX)), "retry"),
             (builder().tls_cert("a"), "belong together"),
         ] {
             let error = wrong.build().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_it_stands() {
+        for (url, shown) in [
+            ("memory", "memory"),
+            ("redis://host/1", "redis://host/1"),
+            ("redis://user:word@host/1", "redis://…@host/1"),
+            ("user:word@host", "…@host"),
+            ("redis+unix:///socket?user=a&pass=word", "redis+unix:///socket?…"),
+            ("postgres://host/db?password=word", "postgres://host/db?…"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_window_for_one_call_takes_the_slot_where_it_fits() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let config = DeduplicationConfig::builder().window(minute).slot(second).build().unwrap();
+        assert_eq!(config.window_of(minute).unwrap(), config.window());
+        assert_eq!(config.window_of(minute * 60).unwrap().slot(), minute * 15);
     }
 
     #[test]

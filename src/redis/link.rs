@@ -29,19 +29,21 @@ pub(crate) struct Link {
     read: AtomicU64,
 }
 
-/// One connection, how many there were before it, and when it answered last.
+/// Room for one connection.
 #[derive(Default)]
 struct Slot {
-    /// How often a connection was tried to be made.
-    tries: AtomicU64,
     state: Mutex<State>,
+    /// How often none could be made.
+    failed: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
+    /// How many connections there were.
     number: u64,
+    /// With the time at which it was used last.
     connection: Option<(Connection, Instant)>,
-    /// Why the last try failed.
+    /// Why none could be made the last time.
     failure: Option<RedisError>,
 }
 
@@ -109,10 +111,10 @@ impl Link {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 if Failure::breaks_connection(&error) {
-                    let mut slot = slot.state.lock().await;
+                    let mut state = slot.state.lock().await;
                     // Somebody else may have made a new one meanwhile.
-                    if slot.number == number {
-                        slot.connection = None;
+                    if state.number == number {
+                        state.connection = None;
                     }
                 }
                 Err(Failure::asking(error))
@@ -125,7 +127,7 @@ impl Link {
     /// One that was not used for a while may have been closed meanwhile, as by a failover. A request on it
     /// would be lost, and nobody could say whether it had taken effect; a `PING` may be lost.
     async fn connection(&self, slot: &Slot) -> Result<(u64, Connection), RedisError> {
-        let tries = slot.tries.load(Ordering::Relaxed);
+        let failed = slot.failed.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
         if let Some((connection, used)) = &mut state.connection {
             let mut connection = connection.clone();
@@ -135,21 +137,26 @@ impl Link {
             }
             state.connection = None;
         }
-        // Those who waited while somebody tried in vain would else try one after the other, for as long as
-        // a connection may take each time.
-        if slot.tries.load(Ordering::Relaxed) != tries
+        // Whoever was before us has just found out; a crowd would otherwise wait for one timeout after
+        // the other.
+        if slot.failed.load(Ordering::Acquire) != failed
             && let Some(failure) = &state.failure
         {
             return Err(failure.clone());
         }
-        slot.tries.fetch_add(1, Ordering::Relaxed);
-        let connected = self.target.connect(&self.options).await;
-        state.failure = connected.as_ref().err().cloned();
-        let connection = connected?;
-        tracing::debug!("connected to Redis");
-        state.number += 1;
-        state.connection = Some((connection.clone(), Instant::now()));
-        Ok((state.number, connection))
+        match self.target.connect(&self.options).await {
+            Ok(connection) => {
+                tracing::debug!("connected to Redis");
+                state.number += 1;
+                state.connection = Some((connection.clone(), Instant::now()));
+                Ok((state.number, connection))
+            }
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                slot.failed.fetch_add(1, Ordering::Release);
+                Err(failure)
+            }
+        }
     }
 }
 

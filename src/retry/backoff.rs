@@ -38,7 +38,7 @@ impl Retries {
         self
     }
 
-    /// Sets the longest wait, before the random part. Defaults to 5 s.
+    /// Sets the longest wait, before the random part. Defaults to 5 s; at most an hour.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
@@ -56,6 +56,9 @@ impl Retries {
                 "the first wait of {:?} before a retry is not between 0 and the longest one, {:?}",
                 self.base, self.cap
             ));
+        }
+        if self.cap > LONGEST {
+            return Err(format!("{:?} before a retry is longer than an hour", self.cap));
         }
         Ok(())
     }
@@ -96,6 +99,8 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 const MAX: u32 = 3;
 const BASE: Duration = Duration::from_millis(100);
 const CAP: Duration = Duration::from_secs(5);
+// With the random part it has to stay a time that can be added to others.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests {

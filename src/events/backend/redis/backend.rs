@@ -39,10 +39,10 @@ pub struct RedisBackend {
     pub(super) settings: Wanted,
     pace: Pace,
     agreed: RwLock<Option<Arc<Agreed>>>,
-    /// Serialises those who find out, not those who know; why the last of them failed.
+    /// Serialises those who find out, not those who know.
     agreeing: tokio::sync::Mutex<Option<BackendError>>,
-    /// How many have tried to find out.
-    tries: AtomicU64,
+    /// How often those who find out have failed; the last error is above.
+    failed: AtomicU64,
 }
 
 /// What the configuration asks for.
@@ -104,7 +104,7 @@ impl RedisBackend {
             pace: Pace::new(settings.pipeline_batch_size()),
             agreed: RwLock::new(None),
             agreeing: tokio::sync::Mutex::new(None),
-            tries: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         })
     }
 
@@ -123,24 +123,25 @@ impl RedisBackend {
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        let tries = self.tries.load(Ordering::Relaxed);
-        let mut failure = self.agreeing.lock().await;
+        let failed = self.failed.load(Ordering::Acquire);
+        let mut one = self.agreeing.lock().await;
         if let Some(agreed) = self.known() {
             return Ok(agreed);
         }
-        // Those who waited while somebody tried in vain do not try one after the other.
-        if self.tries.load(Ordering::Relaxed) != tries
-            && let Some(failure) = &*failure
+        // Whoever was before us has just found out.
+        if self.failed.load(Ordering::Acquire) != failed
+            && let Some(error) = &*one
         {
-            return Err(failure.clone());
+            return Err(error.clone());
         }
-        self.tries.fetch_add(1, Ordering::Relaxed);
-        let agreed = async {
-            self.refuse_eviction().await?;
-            self.agree().await
+        let agreed = match self.refuse_eviction().await {
+            Ok(()) => self.agree().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &agreed {
+            *one = Some(error.clone());
+            self.failed.fetch_add(1, Ordering::Release);
         }
-        .await;
-        *failure = agreed.as_ref().err().cloned();
         agreed
     }
 
@@ -161,7 +162,7 @@ impl RedisBackend {
             masters => u16::try_from(masters * SHARDS_A_MASTER).unwrap_or(u16::MAX),
         });
         let exact = self.settings.exact;
-        let key = format!("{}}}:n", self.base);
+        let key = self.layout_key();
         let layout =
             Layout::agree(&self.link, &key, shards, exact).await.map_err(
                 |problem| match problem {
@@ -180,6 +181,18 @@ impl RedisBackend {
         let agreed = Arc::new(Agreed { scripts: Scripts::new(layout.exact), layout, shards });
         *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&agreed));
         Ok(agreed)
+    }
+
+    /// Stores the layout again where it is not any more: a server that lost everything lost it, too, and
+    /// whoever came next would make another secret and begin anew once more.
+    pub(super) async fn keep_layout(&self, agreed: &Agreed) {
+        if let Err(error) = agreed.layout.keep(&self.link, &self.layout_key()).await {
+            tracing::warn!(%error, "could not look whether the namespace's secret is stored");
+        }
+    }
+
+    fn layout_key(&self) -> String {
+        format!("{}}}:n", self.base)
     }
 
     /// Refuses to go on beside others who keep the namespace in another way.
@@ -206,107 +219,97 @@ impl RedisBackend {
     /// Does the same for each shard that has events of the batch, and puts the answers together.
     ///
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
-    ///
-    /// Once a part has its answers, the whole must not be asked for again by somebody who believes that
-    /// nothing happened: its events would be duplicates of themselves. So what failed is asked for again
-    /// here, and if that does not help, the outcome is not known.
-    async fn for_shards<R: Copy + Send>(
-        &self,
-        ids: &EventIds,
-        ask: impl AsyncRequest<R>,
-    ) -> Result<Vec<R>, BackendError> {
-        let mut answers: Vec<Option<R>> = vec![None; ids.len()];
-        let mut rounds = 0;
-        let mut delays = self.settings.retries.delays();
-        loop {
-            let agreed = self.agreed().await.map_err(|error| after_a_part(error, &answers))?;
-            let stops = self.ask_shards(&agreed, ids, &ask, &mut answers).await;
-            let mut failure = None;
-            for stop in stops {
-                match stop {
-                    Stop::Foreign(record) => {
-                        let settled = self.settle_secret(&agreed, &record).await;
-                        settled.map_err(|error| after_a_part(error, &answers))?;
-                    }
-                    Stop::Failed(error) => {
-                        let error = failed(error);
-                        // One that may have taken effect is not asked for again, whatever others say.
-                        if !nothing_happened(&error) {
-                            return Err(error);
-                        }
-                        failure = Some(error);
-                    }
-                }
-            }
-            match failure {
-                Some(error) => {
-                    // Without any answers whoever asks may ask again as well.
-                    let some = answers.iter().any(Option::is_some);
-                    let Some(delay) = delays.next().filter(|_| some) else {
-                        return Err(after_a_part(error, &answers));
-                    };
-                    tracing::warn!(?delay, "asking for the rest of a batch again");
-                    tokio::time::sleep(delay).await;
-                }
-                None if answers.iter().all(Option::is_some) => {
-                    return Ok(answers.into_iter().flatten().collect());
-                }
-                None => {}
-            }
-            rounds += 1;
-            if rounds == ROUNDS {
-                let text =
-                    "others keep changing the secret of the namespace; was the server emptied?";
-                let error = BackendError::new(EventsErrorKind::Busy, text);
-                return Err(after_a_part(error, &answers));
-            }
-        }
-    }
-
-    /// Asks each shard for what has no answer yet. All of them are waited for, because a request that is
-    /// dropped may have taken effect.
-    async fn ask_shards<'a, R: Copy + Send>(
+    /// Whatever was answered is not asked again: a mark would then pass for seen. For the same reason all
+    /// requests are waited for, when one of them has failed, too.
+    async fn for_shards<'a, R, A>(
         &'a self,
-        agreed: &'a Agreed,
         ids: &'a EventIds,
-        ask: &impl AsyncRequest<R>,
-        answers: &mut [Option<R>],
-    ) -> Vec<Stop> {
-        let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
-        for (at, id) in ids.iter().enumerate().filter(|(at, _)| answers[*at].is_none()) {
-            let signature = Signature::of(id, &agreed.layout.secret);
-            let member = if agreed.layout.exact {
-                Member::Exact(id)
-            } else {
-                Member::Compact(digits(signature.low))
-            };
-            let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
-            groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
-        }
-        let size = self.pace.size();
-        let work = groups.iter().zip(&agreed.shards).filter(|(events, _)| !events.is_empty());
-        let work = work.map(async |(events, shard)| {
-            let mut answered = Vec::with_capacity(events.len());
-            for part in events.chunks(size) {
-                let start = Instant::now();
-                match ask.ask(self, agreed, shard, part).await {
-                    Ok(answers) => {
-                        self.pace.took(part.len(), start.elapsed());
-                        answered.extend(part.iter().map(|event| event.at).zip(answers));
+        ask: A,
+    ) -> Result<Vec<R>, BackendError>
+    where
+        R: Copy + Send,
+        A: AsyncRequest<R>,
+    {
+        let mut answers: Vec<Option<R>> = vec![None; ids.len()];
+        let mut under: Option<Arc<Agreed>> = None;
+        let mut delays = self.settings.retries.delays();
+        for _ in 0..ROUNDS {
+            let agreed =
+                self.agreed().await.map_err(|error| after_a_part::<R, A>(error, &answers))?;
+            if under.as_ref().is_some_and(|under| under.layout != agreed.layout) {
+                // They are about marks that nobody can read any more.
+                answers.fill(None);
+            }
+            under = Some(Arc::clone(&agreed));
+            let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
+            for (at, id) in ids.iter().enumerate().filter(|(at, _)| answers[*at].is_none()) {
+                let signature = Signature::of(id, &agreed.layout.secret);
+                let member = if agreed.layout.exact {
+                    Member::Exact(id)
+                } else {
+                    Member::Compact(digits(signature.low))
+                };
+                let hash = u32::try_from(signature.high >> (64 - HASH_BITS)).expect("20 bits");
+                groups[agreed.layout.shard_of(signature)].push(Event { at, hash, member });
+            }
+            let size = self.pace.size();
+            let work = groups.iter().enumerate().filter(|(_, events)| !events.is_empty());
+            let work = work.map(|(shard, events)| {
+                let (agreed, ask) = (&agreed, &ask);
+                async move {
+                    let shard = &agreed.shards[shard];
+                    let mut answers = Vec::with_capacity(events.len());
+                    for part in events.chunks(size) {
+                        let start = Instant::now();
+                        match ask.ask(self, agreed, shard, part).await {
+                            Ok(part_answers) => {
+                                self.pace.took(part.len(), start.elapsed());
+                                answers.extend(part.iter().map(|event| event.at).zip(part_answers));
+                            }
+                            Err(stop) => return (answers, Some(stop)),
+                        }
                     }
-                    Err(stop) => return (answered, Some(stop)),
+                    (answers, None)
+                }
+            });
+            let (mut foreign, mut failure, mut unknown) = (Vec::new(), None, false);
+            for (part, stop) in join_all(work).await {
+                part.into_iter().for_each(|(at, answer)| answers[at] = Some(answer));
+                match stop {
+                    None => {}
+                    Some(Stop::Foreign(shard)) => foreign.push(shard),
+                    // That it is not known what happened is the worst to hear.
+                    Some(Stop::Failed(next)) => {
+                        unknown |= next.kind == FailureKind::Unanswered;
+                        if failure.is_none() || next.kind == FailureKind::Unanswered {
+                            failure = Some(next);
+                        }
+                    }
                 }
             }
-            (answered, None)
-        });
-        let mut stops = Vec::new();
-        for (answered, stop) in join_all(work).await {
-            for (at, answer) in answered {
-                answers[at] = Some(answer);
+            if let Some(failure) = failure {
+                let error = after_a_part::<R, A>(failed(failure), &answers);
+                // The rest of a batch may be asked for again here, where the answers of the others are.
+                let rest = error.kind() == EventsErrorKind::OutcomeUnknown && !unknown;
+                match delays.next().filter(|_| rest) {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Err(error),
+                }
             }
-            stops.extend(stop);
+            if foreign.is_empty() && answers.iter().all(Option::is_some) {
+                return Ok(answers.into_iter().flatten().collect());
+            }
+            for shard in foreign {
+                self.settle_secret(&agreed, &shard)
+                    .await
+                    .map_err(|error| after_a_part::<R, A>(error, &answers))?;
+            }
         }
-        stops
+        let error = BackendError::new(
+            EventsErrorKind::Busy,
+            "others keep changing the secret of the namespace; was the server emptied?",
+        );
+        Err(after_a_part::<R, A>(error, &answers))
     }
 
     /// A shard has marks under a secret that is not ours. The one that is stored for the namespace wins:
@@ -424,18 +427,16 @@ impl fmt::Debug for RedisBackend {
     }
 }
 
-/// Whether asking again is right and may help.
-fn nothing_happened(error: &BackendError) -> bool {
-    error.kind().is_passing() && error.kind() != EventsErrorKind::OutcomeUnknown
-}
-
-/// A failure when a part of a batch may have its answers: then not nothing happened.
-fn after_a_part<R>(error: BackendError, answers: &[Option<R>]) -> BackendError {
-    if error.kind().is_passing() && answers.iter().any(Option::is_some) {
-        BackendError::new(EventsErrorKind::OutcomeUnknown, error)
-    } else {
-        error
+/// Who asks again for all of a batch, of which a part is marked, is told that this part was seen.
+fn after_a_part<R, A: AsyncRequest<R>>(error: BackendError, answers: &[Option<R>]) -> BackendError {
+    let nothing_happened = matches!(
+        error.kind(),
+        EventsErrorKind::Unreachable | EventsErrorKind::Busy | EventsErrorKind::Full
+    );
+    if A::REPEATABLE || !nothing_happened || answers.iter().all(Option::is_none) {
+        return error;
     }
+    BackendError::new(EventsErrorKind::OutcomeUnknown, error)
 }
 
 pub(super) fn failed(failure: Failure) -> BackendError {

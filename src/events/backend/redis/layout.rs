@@ -1,6 +1,6 @@
 use std::fmt;
 
-use redis::{Value, cmd};
+use redis::{Cmd, Value, cmd};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -44,16 +44,8 @@ impl Layout {
         shards: u16,
         exact: bool,
     ) -> Result<Self, Problem> {
-        let proposal = Stored {
-            version: VERSION,
-            secret: hex(new_secret().as_bytes()),
-            shards,
-            ids: if exact { Ids::Exact } else { Ids::Compact },
-        };
-        let proposal = serde_json::to_string(&proposal).expect("a layout is plain JSON");
-        let mut propose = cmd("SET");
-        propose.arg(key).arg(&proposal).arg("NX");
-        match link.ask(&propose).await? {
+        let proposal = stored(&new_secret(), shards, exact);
+        match link.ask(&propose(key, &proposal)).await? {
             Value::Okay => return Self::parse(&proposal),
             Value::Nil => {}
             _ => return Err(Failure::unexpected("an answer to SET").into()),
@@ -65,6 +57,12 @@ impl Layout {
             // Removed in between: as if the server were starting.
             _ => Err(Failure::unexpected("a namespace that is there and is not").into()),
         }
+    }
+
+    /// Stores it where nothing is stored.
+    pub(super) async fn keep(&self, link: &Link, key: &str) -> Result<(), Failure> {
+        let text = stored(&self.secret, self.shards, self.exact);
+        link.ask(&propose(key, &text)).await.map(drop)
     }
 
     fn parse(text: &str) -> Result<Self, Problem> {
@@ -122,6 +120,18 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
+}
+
+fn stored(secret: &Secret, shards: u16, exact: bool) -> String {
+    let ids = if exact { Ids::Exact } else { Ids::Compact };
+    let stored = Stored { version: VERSION, secret: hex(secret.as_bytes()), shards, ids };
+    serde_json::to_string(&stored).expect("a layout is plain JSON")
+}
+
+fn propose(key: &str, text: &str) -> Cmd {
+    let mut propose = cmd("SET");
+    propose.arg(key).arg(text).arg("NX");
+    propose
 }
 
 fn hex(bytes: &[u8; 16]) -> String {

@@ -45,6 +45,9 @@ fn checked(flags: Vec<u8>, events: &[Event<'_>]) -> Result<Vec<u8>, Stop> {
 
 /// One request to one shard.
 pub(super) trait AsyncRequest<R>: Sync {
+    /// Whether the answer is right, too, when it is asked again after it took effect.
+    const REPEATABLE: bool = true;
+
     fn ask<'r>(
         &'r self,
         backend: &'r RedisBackend,
@@ -77,6 +80,8 @@ impl AsyncRequest<bool> for Look {
 pub(super) struct Mark<'a>(pub(super) &'a EventWindow);
 
 impl AsyncRequest<bool> for Mark<'_> {
+    const REPEATABLE: bool = false;
+
     fn ask<'r>(
         &'r self,
         backend: &'r RedisBackend,
@@ -89,7 +94,7 @@ impl AsyncRequest<bool> for Mark<'_> {
             call.bytes(&text_of(events, None)).text(u8::from(self.0.is_sliding()));
             push_exact(events, &mut call);
             let script = &agreed.scripts.mark;
-            let flags = backend.add(script, &call, shard, self.0, events).await?;
+            let flags = backend.add(script, &call, agreed, shard, self.0, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
     }
@@ -145,7 +150,7 @@ impl AsyncRequest<bool> for Confirm<'_> {
             call.bytes(&text_of(events, Some(self.tokens)));
             push_exact(events, &mut call);
             let script = &agreed.scripts.confirm;
-            let flags = backend.add(script, &call, shard, self.window, events).await?;
+            let flags = backend.add(script, &call, agreed, shard, self.window, events).await?;
             Ok(flags.into_iter().map(|flag| flag == b'1').collect())
         })
     }
@@ -221,7 +226,12 @@ impl RedisBackend {
         // How many events a slot holds in this shard, if the caller knows.
         let parts = u64::from(agreed.layout.shards) * length.checked_div(slot).unwrap_or(1).max(1);
         let hashes: Vec<_> = events.iter().map(|event| event.hash).collect();
-        let (table, mask) = shard.known.about(length, &hashes);
+        // A bucket that was evicted is begun again at any time, and needs an expiry then.
+        let (table, mask) = if self.settings.allow_eviction {
+            ("-".to_owned(), Vec::new())
+        } else {
+            shard.known.about(length, &hashes)
+        };
         let mut call = Call::new(shard.record.clone(), 9 + events.len());
         call.bytes(agreed.layout.mark.as_bytes())
             .text(length)
@@ -238,13 +248,19 @@ impl RedisBackend {
         &self,
         script: &Script,
         call: &Call,
+        agreed: &Agreed,
         shard: &Shard,
         window: &EventWindow,
         events: &[Event<'_>],
     ) -> Result<Vec<u8>, Stop> {
         let answer = self.run(script, call, shard).await?;
         let Value::Array(answer) = answer else { return Err(unexpected()) };
-        let [Value::BulkString(flags), Value::BulkString(table), Value::Int(bits)] = &answer[..]
+        let [
+            Value::BulkString(flags),
+            Value::BulkString(table),
+            Value::Int(bits),
+            Value::Int(is_first),
+        ] = &answer[..]
         else {
             return Err(unexpected());
         };
@@ -254,13 +270,19 @@ impl RedisBackend {
         let added = added.map(|(event, _)| event.hash);
         let table = String::from_utf8_lossy(table);
         shard.known.learn(window_millis(window), &table, bits, added);
+        if *is_first == 1 {
+            self.keep_layout(agreed).await;
+        }
         Ok(flags)
     }
 
     async fn run(&self, script: &Script, call: &Call, shard: &Shard) -> Result<Value, Stop> {
-        script.run(&self.link, call).await.map_err(|failure| match failure.kind {
-            FailureKind::ForeignSecret => Stop::Foreign(shard.record.clone()),
-            _ => Stop::Failed(failure),
+        script.run(&self.link, call).await.map_err(|failure| {
+            shard.known.forget();
+            match failure.kind {
+                FailureKind::ForeignSecret => Stop::Foreign(shard.record.clone()),
+                _ => Stop::Failed(failure),
+            }
         })
     }
 

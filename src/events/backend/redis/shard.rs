@@ -27,6 +27,12 @@ impl Known {
         }
     }
 
+    /// Forgets everything: a server that failed over may have lost a bucket and kept its table, and what
+    /// is added to it then needs an expiry again.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Learns that events were added to a table, and so that their buckets have an expiry.
     pub(super) fn learn(&self, window: u64, id: &str, bits: u32, added: impl Iterator<Item = u32>) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,6 +86,8 @@ mod tests {
         assert_eq!(known.about(1, &[0, LAST]), ("8".to_owned(), b"10".to_vec()));
         known.learn(1, "9", 0, [LAST].into_iter());
         assert_eq!(known.about(1, &[0]), ("9".to_owned(), b"1".to_vec()), "one bucket for all");
+        known.forget();
+        assert_eq!(known.about(1, &[0]).0, "-");
     }
 
     const LAST: u32 = (1 << HASH_BITS) - 1;

@@ -20,6 +20,11 @@ local function save()
     end
   end
   redis.call('HSET', KEYS[1], 's', ARGV[1], 't', text)
+  -- Who is not in the list any more is not found by the next one.
+  if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
+    gone = {}
+  end
   if last then
     redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
   else
@@ -74,7 +79,8 @@ local function open(events)
   while 2 ^ needed < n and needed < @BITS do
     needed = needed + 1
   end
-  local id = now
+  -- In microseconds: one begun right after another was cleared must not have its name.
+  local id = clock[1] * 1000000 + clock[2]
   for i = 1, live do
     id = math.max(id, tonumber(ids[i]) + 1)
   end
@@ -82,9 +88,6 @@ local function open(events)
   ids[live], bits[live], windows[live] = string.format('%.0f', id), needed, window
   ends[live], full[live] = finish, '0'
   prefix[live] = base .. ids[live] .. ':'
-  if #gone > 0 then
-    redis.call('HDEL', KEYS[1], unpack(gone))
-  end
   save()
   return live
 end
@@ -118,7 +121,8 @@ local function add(o, member, at)
   return true
 end
 
--- Counts what was added, and closes the table when it is full.
+-- Counts what was added, and closes the table when it is full. Answers the flags, the table and its bits,
+-- and whether there was none before.
 local function finish(flags)
   if added > 0 then
     local held = redis.call('HINCRBY', KEYS[1], 'c' .. ids[current], added)
@@ -127,5 +131,5 @@ local function finish(flags)
       save()
     end
   end
-  return { table.concat(flags), ids[current], bits[current] }
+  return { table.concat(flags), ids[current], bits[current], record[2] and 0 or 1 }
 end
