@@ -205,7 +205,7 @@ async fn ways_that_lead_nowhere_are_refused() {
         #[cfg(feature = "redis")]
         ("redis-sentinel://127.0.0.1:1", "master's name"),
         #[cfg(feature = "redis")]
-        ("redis-cluster://127.0.0.1:1/3", "no database"),
+        ("redis-cluster://127.0.0.1:1/3", "only database 0"),
         #[cfg(all(feature = "redis", not(feature = "redis-tls")))]
         ("rediss://localhost", "redis-tls"),
     ] {

@@ -256,7 +256,9 @@ async fn a_full_server_refuses_and_forgets_nothing() {
         }
         assert!(marked.len() < 1_000_000, "it is never full");
     };
-    assert_eq!(error.kind(), EventsErrorKind::Full, "{error:?}");
+    // A batch of which a part was marked has no outcome as a whole.
+    let kinds = [EventsErrorKind::Full, EventsErrorKind::OutcomeUnknown];
+    assert!(kinds.contains(&error.kind()), "{error:?}");
     assert!(marked.len() > 1000);
     // A single event may still find room.
     server.cli(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
