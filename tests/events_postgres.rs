@@ -24,7 +24,6 @@ use tower_inbox::{
         backend::{BackendError, ClaimAnswer, EventBackend, PgBackend},
     },
     hook::BoxFuture,
-    schema,
     testing::EventHarness,
 };
 use tower_inbox_servers::{PgBouncer, PostgresServer};
