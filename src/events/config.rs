@@ -509,10 +509,16 @@ impl fmt::Debug for DeduplicationConfigBuilder {
 
 /// A URL as it may be shown.
 pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = if rest.len() == url.len() { "" } else { &url[..scheme.len() + 3] };
+    let (hidden, place) = match rest.rsplit_once('@') {
+        Some((_, place)) => ("…@", place),
+        None => ("", rest),
+    };
+    // Sockets and PostgreSQL take a password among the parameters.
+    match place.split_once('?') {
+        Some((place, _)) => format!("{scheme}{hidden}{place}?…"),
+        None => format!("{scheme}{hidden}{place}"),
     }
 }
 
@@ -655,6 +661,20 @@ mod tests {
         ] {
             let error = wrong.build().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_it_stands() {
+        for (url, shown) in [
+            ("memory", "memory"),
+            ("redis://host/1", "redis://host/1"),
+            ("redis://user:word@host/1", "redis://…@host/1"),
+            ("user:word@host", "…@host"),
+            ("redis+unix:///socket?user=a&pass=word", "redis+unix:///socket?…"),
+            ("postgres://host/db?password=word", "postgres://host/db?…"),
+        ] {
+            assert_eq!(without_password(url), shown);
         }
     }
 

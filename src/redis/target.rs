@@ -36,7 +36,8 @@ impl Target {
                 let scheme = scheme.trim_end_matches("-cluster");
                 let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
                 if !path.is_empty() && path != "0" {
-                    return Err(Failure::config(format!("a cluster has no database {path:?}")));
+                    // What stands behind a slash may be a part of the password.
+                    return Err(Failure::config("a cluster has no database but 0".to_owned()));
                 }
                 Self::cluster(&nodes(scheme, hosts, 6379)?, options)
             }
@@ -51,7 +52,8 @@ impl Target {
                     ));
                 }
                 let db = db.parse().map_err(|_| {
-                    Failure::config(format!("{db:?} is not the number of a database"))
+                    let text = "what is behind the master's name is not the number of a database";
+                    Failure::config(text.to_owned())
                 })?;
                 Self::sentinel(&nodes(scheme, hosts, 26379)?, master, db, options)
             }
