@@ -162,9 +162,10 @@ impl DeduplicationConfig {
 
     /// A window for one call, with the slot and the way of the configured one where that fits.
     pub(super) fn window_of(&self, length: Duration) -> Result<EventWindow, InvalidConfig> {
-        EventWindow::new(length)
-            .map(|window| window.sliding(self.0.sliding))
-            .map_err(|error| InvalidConfig(error.to_string()))
+        let window =
+            EventWindow::new(length).map_err(|error| InvalidConfig(error.to_string()))?;
+        let slot = self.0.slot.and_then(|slot| window.with_slot(slot).ok());
+        Ok(slot.unwrap_or(window).sliding(self.0.sliding))
     }
 
     /// How long a claim lasts.
@@ -676,6 +677,14 @@ mod tests {
         ] {
             assert_eq!(without_password(url), shown);
         }
+    }
+
+    #[test]
+    fn a_window_for_one_call_takes_the_slot_where_it_fits() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let config = DeduplicationConfig::builder().window(minute).slot(second).build().unwrap();
+        assert_eq!(config.window_of(minute).unwrap(), config.window());
+        assert_eq!(config.window_of(minute * 60).unwrap().slot(), minute * 15);
     }
 
     #[test]
