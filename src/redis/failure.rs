@@ -60,7 +60,8 @@ impl Failure {
     pub(super) fn breaks_connection(error: &RedisError) -> bool {
         // A server that became a replica stays one, and a timeout may be a connection that died
         // without a word.
-        let replica = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly));
+        let replica = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly))
+            || is_replica_in_a_script(error);
         error.is_io_error() || error.is_unrecoverable_error() || replica
     }
 }
@@ -106,8 +107,13 @@ fn by_code(error: &RedisError) -> FailureKind {
         _ => {
             // An error inside of a script has the script's own code; what caused it is in its text.
             let text = error.detail().unwrap_or_default();
-            if text.contains("OOM command not allowed") {
+            if text.contains("OOM command not allowed") || text.contains("-MISCONF") {
                 FailureKind::Full
+            } else if is_replica_in_a_script(error) {
+                FailureKind::Busy
+            } else if text.contains("non local key in a cluster") {
+                // The shard is moving to another node, and the script was stopped in the middle.
+                FailureKind::Unanswered
             } else if text.contains("NOPERM") || text.contains("ACL failure") {
                 FailureKind::Refused
             } else {
@@ -115,6 +121,11 @@ fn by_code(error: &RedisError) -> FailureKind {
             }
         }
     }
+}
+
+/// Before Redis 7 a script that may not write says so in a text.
+fn is_replica_in_a_script(error: &RedisError) -> bool {
+    error.detail().is_some_and(|text| text.contains("-READONLY"))
 }
 
 impl fmt::Display for Failure {
@@ -136,5 +147,31 @@ impl fmt::Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stopped_a_script_is_found_in_its_text() {
+        for (text, kind) in [
+            ("Error running script: @user_script: 30: -READONLY You can't write", FailureKind::Busy),
+            ("Error running script: @user_script: 30: -MISCONF Redis is", FailureKind::Full),
+            ("Error running script: @user_script: 30: -OOM command not allowed", FailureKind::Full),
+            (
+                "Script attempted to access a non local key in a cluster node script: f",
+                FailureKind::Unanswered,
+            ),
+            ("Error compiling script", FailureKind::Other),
+        ] {
+            let kind_of = |text: &str| {
+                let answer = ErrorKind::Server(ServerErrorKind::ResponseError);
+                RedisError::from((answer, "An error was signalled", text.to_owned()))
+            };
+            assert_eq!(of(&kind_of(text)), kind, "{text}");
+            assert_eq!(Failure::breaks_connection(&kind_of(text)), kind == FailureKind::Busy);
+        }
     }
 }
