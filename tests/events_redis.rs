@@ -657,6 +657,17 @@ async fn what_is_marked_after_a_loss_of_everything_stays() {
     assert_eq!(seen, [false, true, true, true]);
 }
 
+/// A server that takes no writes is not healthy, however well it answers.
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_not_healthy() {
+    let master = RedisServer::start().unwrap();
+    let replica = RedisServer::builder().replica_of(master.port()).start().unwrap();
+    replica.wait_for_sync().unwrap();
+    let config = config(&replica).failure_policy(FailurePolicy::Open).retries(0);
+    let health = numbers(config).await.health_check().await.unwrap();
+    assert!(!health.is_healthy(), "{health:?}");
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]

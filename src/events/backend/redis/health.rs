@@ -76,14 +76,21 @@ impl RedisBackend {
             }
         }
         let mut eval = cmd("EVAL");
-        eval.arg("return 7").arg(1).arg(format!("{}}}:n", self.base));
+        eval.arg(PROBE).arg(1).arg(format!("{}}}:h", self.base));
         match self.link.ask(&eval).await {
             Ok(Value::Int(7)) => {}
             Ok(_) => health.problems.push("scripts answer something else than they say".to_owned()),
-            Err(failure) if failure.kind == FailureKind::Refused => {
-                health.problems.push("scripts are not allowed: grant +@scripting".to_owned());
-            }
-            Err(failure) => return Err(failure),
+            Err(failure) => match failure.kind {
+                FailureKind::Refused => {
+                    let text = "scripts are not allowed to write: grant +@scripting +@write";
+                    health.problems.push(text.to_owned());
+                }
+                FailureKind::Busy | FailureKind::Full => {
+                    let text = "the server takes no writes: it is a replica, fails over, or is full";
+                    health.problems.push(text.to_owned());
+                }
+                _ => return Err(failure),
+            },
         }
         self.facts(&mut health).await?;
         Ok(health)
@@ -177,5 +184,7 @@ fn server_millis(clock: &Value) -> Option<i64> {
     Some(number(0)? * 1000 + number(1)? / 1000)
 }
 
+// Ends by itself at once.
+const PROBE: &str = "redis.call('SET', KEYS[1], '', 'PX', 1) return 7";
 const NO_EVICTION: &str = "noeviction";
 const CLOCK_TOLERANCE_MS: i64 = 2_000;
