@@ -668,6 +668,36 @@ async fn a_server_that_takes_no_writes_is_not_healthy() {
     assert!(!health.is_healthy(), "{health:?}");
 }
 
+/// A part of a cluster moves to another node, which says so; what the rest has marked is not asked for
+/// again, because the answer would be that it was seen.
+#[tokio::test]
+async fn a_part_of_a_batch_that_has_to_wait_makes_no_duplicates_of_the_rest() {
+    let cluster = RedisCluster::start(2).unwrap();
+    let nodes = cluster.nodes();
+    let url = format!("redis-cluster://127.0.0.1:{}", nodes[0].port());
+    let retries = Retries::new(3).base(ms(100));
+    let config = DeduplicationConfig::builder().redis_url(url).shards(2).retries(retries);
+    let batch: Vec<u64> = (0..100).collect();
+    // So that the scripts are known.
+    let warm = numbers(config.clone().namespace("warm").shards(16)).await;
+    warm.batch_check_and_mark(&batch).await.unwrap();
+    let events = numbers(config).await;
+    let slot = nodes[0].cli(&["CLUSTER", "KEYSLOT", "ti:e:{default.1}:m"]).unwrap();
+    let names: Vec<_> =
+        nodes.iter().map(|node| node.cli(&["CLUSTER", "MYID"]).unwrap()).collect();
+    let moving = |at: usize| {
+        nodes[at].cli(&["CLUSTER", "SETSLOT", slot.trim(), "MIGRATING", names[1 - at].trim()])
+    };
+    let owner = usize::from(moving(0).is_err());
+    moving(owner).unwrap();
+    let asked = tokio::spawn(async move { events.batch_check_and_mark(&batch).await });
+    tokio::time::sleep(ms(60)).await;
+    nodes[owner].cli(&["CLUSTER", "SETSLOT", slot.trim(), "STABLE"]).unwrap();
+    // An error is an answer as well; that half of them were seen is none.
+    let error = asked.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), EventsErrorKind::OutcomeUnknown, "{error:?}");
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]
