@@ -683,8 +683,7 @@ async fn a_part_of_a_batch_that_has_to_wait_makes_no_duplicates_of_the_rest() {
     warm.batch_check_and_mark(&batch).await.unwrap();
     let events = numbers(config).await;
     let slot = nodes[0].cli(&["CLUSTER", "KEYSLOT", "ti:e:{default.1}:m"]).unwrap();
-    let names: Vec<_> =
-        nodes.iter().map(|node| node.cli(&["CLUSTER", "MYID"]).unwrap()).collect();
+    let names: Vec<_> = nodes.iter().map(|node| node.cli(&["CLUSTER", "MYID"]).unwrap()).collect();
     let moving = |at: usize| {
         nodes[at].cli(&["CLUSTER", "SETSLOT", slot.trim(), "MIGRATING", names[1 - at].trim()])
     };

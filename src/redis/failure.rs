@@ -157,7 +157,10 @@ mod tests {
     #[test]
     fn what_stopped_a_script_is_found_in_its_text() {
         for (text, kind) in [
-            ("Error running script: @user_script: 30: -READONLY You can't write", FailureKind::Busy),
+            (
+                "Error running script: @user_script: 30: -READONLY You can't write",
+                FailureKind::Busy,
+            ),
             ("Error running script: @user_script: 30: -MISCONF Redis is", FailureKind::Full),
             ("Error running script: @user_script: 30: -OOM command not allowed", FailureKind::Full),
             (

@@ -219,7 +219,11 @@ impl RedisBackend {
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
     /// Whatever was answered is not asked again: a mark would then pass for seen. For the same reason all
     /// requests are waited for, when one of them has failed, too.
-    async fn for_shards<'a, R, A>(&'a self, ids: &'a EventIds, ask: A) -> Result<Vec<R>, BackendError>
+    async fn for_shards<'a, R, A>(
+        &'a self,
+        ids: &'a EventIds,
+        ask: A,
+    ) -> Result<Vec<R>, BackendError>
     where
         R: Copy + Send,
         A: AsyncRequest<R>,
@@ -227,7 +231,8 @@ impl RedisBackend {
         let mut answers: Vec<Option<R>> = vec![None; ids.len()];
         let mut under: Option<Arc<Agreed>> = None;
         for _ in 0..ROUNDS {
-            let agreed = self.agreed().await.map_err(|error| after_a_part::<R, A>(error, &answers))?;
+            let agreed =
+                self.agreed().await.map_err(|error| after_a_part::<R, A>(error, &answers))?;
             if under.as_ref().is_some_and(|under| under.layout != agreed.layout) {
                 // They are about marks that nobody can read any more.
                 answers.fill(None);

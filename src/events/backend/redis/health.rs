@@ -86,7 +86,8 @@ impl RedisBackend {
                     health.problems.push(text.to_owned());
                 }
                 FailureKind::Busy | FailureKind::Full => {
-                    let text = "the server takes no writes: it is a replica, fails over, or is full";
+                    let text =
+                        "the server takes no writes: it is a replica, fails over, or is full";
                     health.problems.push(text.to_owned());
                 }
                 _ => return Err(failure),
