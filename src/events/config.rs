@@ -262,9 +262,10 @@ settings! {
     pipeline_batch_size: usize => Some,
     /// Sets whether a signature stands for an event's id. Defaults to true.
     ///
-    /// On Redis a compact id takes 9 bytes. Two events have the same signature with a chance of one in
-    /// 10¹⁶ for each check, and the second is then lost; nobody can bring it about, because the
-    /// signature is keyed. Exact ids take their own length and some 8 bytes.
+    /// On Redis a compact id takes 9 bytes. A check takes an event for another one, and it is then lost,
+    /// with a chance of some 2 in 10¹⁶ for the usual five slots, and in proportion for more of them and
+    /// for more windows; nobody can bring it about, because the signature is keyed. Exact ids take their
+    /// own length and some 12 bytes, or some 70 where they are longer than 63 bytes.
     compress_event_ids: bool,
     /// Sets how many bytes an id may have. Defaults to 64 KiB.
     max_id_bytes: usize,
