@@ -276,11 +276,12 @@ impl RedisBackend {
                     None => {}
                     Some(Stop::Foreign(shard)) => foreign.push(shard),
                     // That it is not known what happened is the worst to hear.
-                    Some(Stop::Failed(next)) => {
-                        if failure.is_none() || next.kind == FailureKind::Unanswered {
-                            failure = Some(next);
-                        }
+                    Some(Stop::Failed(next))
+                        if failure.is_none() || next.kind == FailureKind::Unanswered =>
+                    {
+                        failure = Some(next);
                     }
+                    Some(Stop::Failed(_)) => {}
                 }
             }
             if let Some(failure) = failure {
