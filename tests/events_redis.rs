@@ -697,6 +697,25 @@ async fn a_part_of_a_batch_that_has_to_wait_makes_no_duplicates_of_the_rest() {
     assert_eq!(error.kind(), EventsErrorKind::OutcomeUnknown, "{error:?}");
 }
 
+/// A clock that was years ahead for a moment leaves a table that ends in years. What is marked afterwards
+/// does not stay as long.
+#[tokio::test]
+async fn a_clock_that_was_ahead_for_a_moment_keeps_nothing_for_years() {
+    let server = RedisServer::start().unwrap();
+    let events = numbers(config(&server).window(Duration::from_secs(60))).await;
+    events.mark_seen(&1).await.unwrap();
+    let bucket = bucket_of(&server);
+    let record = "ti:e:{default.0}:m";
+    let tables = server.cli(&["HGET", record, "t"]).unwrap();
+    let ahead = format!("{}5999999999999000:0:60000:9999999999000:0;", tables.trim());
+    server.cli(&["HSET", record, "t", &ahead]).unwrap();
+    server.cli(&["DEL", &bucket]).unwrap();
+    events.mark_seen(&2).await.unwrap();
+    let last = ttl(&server, &bucket_of(&server));
+    assert!((0..=120_000).contains(&last), "{last}");
+    assert!(!events.check_and_mark(&2).await.unwrap());
+}
+
 /// What other tests start as a process of its own. Without the variables that say what to do, there is
 /// nothing to do.
 #[test]
