@@ -370,6 +370,18 @@ async fn a_call_that_nobody_waits_for_claims_nothing() {
 }
 
 #[tokio::test]
+async fn nor_does_one_that_was_given_up_while_others_were_answered() {
+    let retries = Retries::new(1).base(Duration::from_millis(100));
+    let failing = Failing::new(1, EventsErrorKind::Busy);
+    let (events, driver) = on(failing, config().retries(retries)).coalesced();
+    tokio::spawn(driver);
+    let claim = tokio::time::timeout(Duration::from_millis(20), events.claim(&2));
+    let (looked, claim) = tokio::join!(events.is_duplicate(&1), claim);
+    assert!(!looked.unwrap() && claim.is_err());
+    assert!(matches!(events.claim(&2).await.unwrap(), Claimed::New(_)));
+}
+
+#[tokio::test]
 async fn a_failure_is_the_answer_to_all_that_were_put_together() {
     let failing = Failing::new(1, EventsErrorKind::Full);
     let (events, driver) = on(failing, config()).coalesced();

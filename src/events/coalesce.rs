@@ -62,9 +62,10 @@ impl CoalesceDriver {
             // request under way was measured to make both slower.
             while queue.recv_many(&mut jobs, limit).await > 0 {
                 let mut rest = std::mem::take(&mut jobs);
-                // Nobody waits for those any more; a claim would be one that nobody ends.
-                rest.retain(|job: &Job| !job.reply.is_closed());
-                while let Some(first) = rest.first() {
+                loop {
+                    // Nobody waits for those any more; a claim would be one that nobody ends.
+                    rest.retain(|job: &Job| !job.reply.is_closed());
+                    let Some(first) = rest.first() else { break };
                     let ask = first.ask;
                     let (same, other) = rest.into_iter().partition(|job| alike(job.ask, ask));
                     answer(&engine, ask, same).await;

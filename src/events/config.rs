@@ -95,8 +95,12 @@ impl DeduplicationConfig {
     ///
     /// It is not TOML, names a setting that there is not, or a value makes no sense.
     pub fn from_toml(text: &str) -> Result<Self, InvalidConfig> {
-        let builder: DeduplicationConfigBuilder = toml::from_str(text)
-            .map_err(|error| InvalidConfig(format!("the TOML: {}", error.message())))?;
+        let builder: DeduplicationConfigBuilder = toml::from_str(text).map_err(|error| {
+            // The line itself may have a password in it.
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            InvalidConfig(format!("the TOML, line {line}: {}", error.message()))
+        })?;
         builder.build()
     }
 
@@ -130,20 +134,31 @@ impl DeduplicationConfig {
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, InvalidConfig> {
         let (mut settings, mut retries) = (toml::Table::new(), toml::Table::new());
+        let builder = |settings: toml::Table, name: &str| {
+            settings.try_into::<DeduplicationConfigBuilder>().map_err(|error| {
+                InvalidConfig(format!("the environment, {name}: {}", error.message()))
+            })
+        };
         for (name, value) in variables {
             let (name, value) = (name.as_ref(), value.as_ref());
-            match name.strip_prefix("retries_") {
-                Some(name) => retries.insert(name.to_owned(), plain(name, value)),
-                None => settings.insert(name.to_owned(), plain(name, value)),
+            let (part, all) = match name.strip_prefix("retries_") {
+                Some(part) => (part, &mut retries),
+                None => (name, &mut settings),
             };
+            all.insert(part.to_owned(), plain(part, value));
+            // By itself first: the error for all of them does not say which one it is about.
+            let alone = toml::Table::from_iter([(part.to_owned(), plain(part, value))]);
+            let alone = if part == name {
+                alone
+            } else {
+                toml::Table::from_iter([("retries".to_owned(), alone.into())])
+            };
+            let _ = builder(alone, name)?;
         }
         if !retries.is_empty() {
             settings.insert("retries".to_owned(), retries.into());
         }
-        let builder: DeduplicationConfigBuilder = settings
-            .try_into()
-            .map_err(|error| InvalidConfig(format!("the environment: {}", error.message())))?;
-        builder.build()
+        builder(settings, "all together")?.build()
     }
 
     /// Where marks are kept.
@@ -712,5 +727,16 @@ mod tests {
         assert!(error.contains("windw"), "{error}");
         let error = DeduplicationConfig::from_toml("window = \"soon\"").unwrap_err().to_string();
         assert!(error.contains("1h 30m"), "{error}");
+    }
+
+    #[test]
+    fn an_error_says_where_it_is() {
+        let error = DeduplicationConfig::from_toml("sliding = true\nwindow = 10").unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+        for wrong in [("window", "10"), ("retries_max", "-1"), ("sliding", "yes")] {
+            let variables = [("namespace", "a"), wrong, ("connections", "2")];
+            let error = DeduplicationConfig::from_variables(variables).unwrap_err().to_string();
+            assert!(error.contains(wrong.0), "{error}");
+        }
     }
 }

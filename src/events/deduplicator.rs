@@ -152,6 +152,9 @@ impl<T: ?Sized> EventDeduplicator<T> {
 
     /// Marks the event as seen for a window of its own.
     ///
+    /// One that was seen already keeps the end that it has, even where this window is longer, unless
+    /// windows are [sliding](super::DeduplicationConfigBuilder::sliding).
+    ///
     /// Events of each distinct window are kept by themselves, and each check looks into all of them, so
     /// there may be [few](super::DeduplicationConfigBuilder::max_windows) different ones.
     ///

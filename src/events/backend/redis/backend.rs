@@ -285,6 +285,7 @@ impl RedisBackend {
                             failure = Some(next);
                         }
                     }
+                    Some(Stop::Failed(_)) => {}
                 }
             }
             if let Some(failure) = failure {

@@ -44,7 +44,8 @@ local function open(events)
       count = count + 1
     end
   end
-  local going = last and (window == 0 or now < ends[last])
+  -- No slot is longer than its window; one that ends later was begun when the clock was ahead.
+  local going = last and (window == 0 or now < ends[last] and ends[last] <= now + window)
   if going and full[last] == '0' then
     return last
   end
