@@ -665,6 +665,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_enough_for_retries() {
+        let five = DeduplicationConfig::builder().retries(5).build().unwrap();
+        assert_eq!(DeduplicationConfig::from_toml("retries = 5").unwrap(), five);
+        assert_eq!(DeduplicationConfig::from_variables([("retries", "5")]).unwrap(), five);
+        for wrong in ["retries = -1", "retries = \"many\"", "retries.most = 5"] {
+            assert!(DeduplicationConfig::from_toml(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn values_that_make_no_sense_are_refused_with_a_reason() {
         let builder = DeduplicationConfig::builder;
         let second = Duration::from_secs(1);

@@ -1,7 +1,10 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// How often a failed operation is tried again, and how long to wait before each time.
 ///
@@ -15,10 +18,18 @@ use serde::{Deserialize, Deserializer, de::Error};
 /// let retries = Retries::new(5).base(Duration::from_millis(50));
 /// assert_eq!(retries.max(), 5);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Retries {
+    max: u32,
+    base: Duration,
+    cap: Duration,
+}
+
+/// What may be written in a config file: how often, or all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Table {
     max: u32,
     #[serde(deserialize_with = "time")]
     base: Duration,
@@ -71,6 +82,41 @@ impl Retries {
             .with_max_times(usize::try_from(self.max).unwrap_or(usize::MAX))
             .with_jitter()
             .build()
+    }
+}
+
+impl<'de> Deserialize<'de> for Retries {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Written;
+
+        impl<'de> Visitor<'de> for Written {
+            type Value = Retries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("how often to try again, or a table of max, base and cap")
+            }
+
+            fn visit_i64<E: Error>(self, max: i64) -> Result<Retries, E> {
+                u32::try_from(max).map(Retries::new).map_err(E::custom)
+            }
+
+            fn visit_u64<E: Error>(self, max: u64) -> Result<Retries, E> {
+                u32::try_from(max).map(Retries::new).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Retries, A::Error> {
+                let Table { max, base, cap } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Retries { max, base, cap })
+            }
+        }
+
+        from.deserialize_any(Written)
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { max: MAX, base: BASE, cap: CAP }
     }
 }
 

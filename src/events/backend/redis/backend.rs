@@ -285,7 +285,6 @@ impl RedisBackend {
                             failure = Some(next);
                         }
                     }
-                    Some(Stop::Failed(_)) => {}
                 }
             }
             if let Some(failure) = failure {
