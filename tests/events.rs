@@ -382,6 +382,23 @@ async fn nor_does_one_that_was_given_up_while_others_were_answered() {
 }
 
 #[tokio::test]
+async fn a_driver_that_was_dropped_is_an_outage() {
+    for (policy, passes) in [(FailurePolicy::Closed, false), (FailurePolicy::Open, true)] {
+        let (events, driver) = numbers(config().failure_policy(policy)).coalesced();
+        let waiting = tokio::spawn({
+            let events = events.clone();
+            async move { events.check_and_mark(&1).await }
+        });
+        tokio::task::yield_now().await;
+        drop(driver);
+        let answer = waiting.await.unwrap();
+        assert_eq!(answer.is_ok(), passes, "{answer:?}");
+        assert_eq!(events.stats().failed_open, u64::from(passes));
+        assert!(events.check_and_mark(&2).await.unwrap(), "later ones ask by themselves");
+    }
+}
+
+#[tokio::test]
 async fn a_failure_is_the_answer_to_all_that_were_put_together() {
     let failing = Failing::new(1, EventsErrorKind::Full);
     let (events, driver) = on(failing, config()).coalesced();

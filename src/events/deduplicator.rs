@@ -336,7 +336,15 @@ impl<T: ?Sized> EventDeduplicator<T> {
         if let Some(queue) = &self.queue
             && let Some(answer) = queue.ask(ids.get(0), ask).await
         {
-            return answer;
+            // A driver that was dropped is an outage as well.
+            let new = match ask {
+                Ask::Look => Answer::Yes(false),
+                Ask::Mark(_) | Ask::CheckAndMark(_) => Answer::Yes(true),
+                Ask::Claim(_) => Answer::Claim(ClaimAnswer::Claimed),
+                Ask::Confirm(..) | Ask::Release(_) => return answer,
+            };
+            let answers = self.shared.engine.or_new(answer.map(|answer| vec![answer]), 1, new)?;
+            return Ok(answers[0]);
         }
         let tokens = match ask {
             Ask::Claim(token) | Ask::Confirm(token, _) | Ask::Release(token) => [token],

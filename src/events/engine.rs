@@ -33,7 +33,7 @@ impl Engine {
     /// Which have been seen.
     pub(super) async fn look(&self, ids: &EventIds) -> Result<Vec<bool>, EventsError> {
         let ask = || self.backend.look(ids);
-        let seen = self.ask(IS_DUPLICATE, ids.len(), Repeat::Always, ask).await;
+        let seen = self.ask_each(IS_DUPLICATE, ids.len(), Repeat::Always, ask).await;
         let seen = self.or_new(seen, ids.len(), false)?;
         self.count(seen.iter().filter(|seen| **seen).count(), ids.len(), 0);
         Ok(seen)
@@ -46,7 +46,7 @@ impl Engine {
         window: &EventWindow,
     ) -> Result<(), EventsError> {
         let ask = || self.backend.mark(ids, window);
-        let marked = self.ask(MARK_SEEN, ids.len(), Repeat::Always, ask).await;
+        let marked = self.ask_each(MARK_SEEN, ids.len(), Repeat::Always, ask).await;
         self.or_new(marked, ids.len(), true).map(drop)
     }
 
@@ -58,7 +58,7 @@ impl Engine {
         window: &EventWindow,
     ) -> Result<Vec<bool>, EventsError> {
         let ask = || self.backend.mark(ids, window);
-        let new = self.ask(CHECK_AND_MARK, ids.len(), Repeat::IfNothingHappened, ask).await;
+        let new = self.ask_each(CHECK_AND_MARK, ids.len(), Repeat::IfNothingHappened, ask).await;
         let new = self.or_new(new, ids.len(), true)?;
         self.count(new.iter().filter(|new| !**new).count(), ids.len(), 0);
         Ok(new)
@@ -71,7 +71,7 @@ impl Engine {
     ) -> Result<Vec<ClaimAnswer>, EventsError> {
         let lease = self.config.lease();
         let ask = || self.backend.claim(ids, tokens, lease);
-        let answers = self.ask(CLAIM, ids.len(), Repeat::Always, ask).await;
+        let answers = self.ask_each(CLAIM, ids.len(), Repeat::Always, ask).await;
         let answers = self.or_new(answers, ids.len(), ClaimAnswer::Claimed)?;
         let of = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
         self.count(of(ClaimAnswer::Seen), ids.len(), of(ClaimAnswer::InFlight));
@@ -85,7 +85,7 @@ impl Engine {
         window: &EventWindow,
     ) -> Result<Vec<bool>, EventsError> {
         let ask = || self.backend.confirm(ids, tokens, window);
-        let confirmed = self.ask(CONFIRM, ids.len(), Repeat::Always, ask).await;
+        let confirmed = self.ask_each(CONFIRM, ids.len(), Repeat::Always, ask).await;
         match &confirmed {
             Ok(confirmed) => self.unconfirmed(confirmed.iter().filter(|done| !**done).count()),
             Err(_) => self.unconfirmed(ids.len()),
@@ -99,7 +99,7 @@ impl Engine {
         tokens: &[ClaimToken],
     ) -> Result<Vec<bool>, EventsError> {
         let ask = || self.backend.release(ids, tokens);
-        self.ask(RELEASE, ids.len(), Repeat::Always, ask).await
+        self.ask_each(RELEASE, ids.len(), Repeat::Always, ask).await
     }
 
     pub(super) async fn clear(&self) -> Result<(), EventsError> {
@@ -115,6 +115,23 @@ impl Engine {
         EventsError::new(kind, self.backend.name(), operation, 0)
     }
 
+    /// Asks for an answer to each event; a backend that gives another number of them has failed.
+    async fn ask_each<'a, R>(
+        &'a self,
+        operation: &'static str,
+        events: usize,
+        repeat: Repeat,
+        ask: impl Fn() -> BoxFuture<'a, Result<Vec<R>, BackendError>>,
+    ) -> Result<Vec<R>, EventsError> {
+        let answers = self.ask(operation, events, repeat, ask).await?;
+        if answers.len() == events {
+            return Ok(answers);
+        }
+        let reason = format!("the backend gave {} answers to {events} events", answers.len());
+        Err(EventsError::new(EventsErrorKind::Other, self.backend.name(), operation, 1)
+            .because(reason))
+    }
+
     async fn ask<'a, R>(
         &'a self,
         operation: &'static str,
@@ -127,11 +144,14 @@ impl Engine {
         let span = tracing::debug_span!("events.request", backend, operation, events);
         let asked = self.ask_until(operation, repeat, ask).instrument(span).await;
         let took = start.elapsed();
-        self.counters.took(took);
+        // What the breaker refused took no time, and would make the mean look good.
+        if !matches!(&asked, Err(error) if error.kind() == EventsErrorKind::CircuitOpen) {
+            self.counters.took(took);
+            telemetry::events_asked(backend, operation, took);
+        }
         if events > 1 {
             self.counters.batches.add(1);
         }
-        telemetry::events_asked(backend, operation, took);
         if let Err(error) = &asked {
             self.counters.errors.add(1);
             telemetry::events_failed(backend, operation, error.kind().as_str());
@@ -202,7 +222,7 @@ impl Engine {
     }
 
     /// The answer, or what the failure policy has instead.
-    fn or_new<R: Clone>(
+    pub(super) fn or_new<R: Clone>(
         &self,
         answers: Result<Vec<R>, EventsError>,
         events: usize,

@@ -259,7 +259,7 @@ impl RedisBackend {
                 async move {
                     let shard = &agreed.shards[shard];
                     let mut answers = Vec::with_capacity(events.len());
-                    for part in events.chunks(size) {
+                    for part in parts(events, size) {
                         let start = Instant::now();
                         match ask.ask(self, agreed, shard, part).await {
                             Ok(part_answers) => {
@@ -427,6 +427,27 @@ impl fmt::Debug for RedisBackend {
     }
 }
 
+/// Pieces of at most so many events, and of so many bytes of exact ids.
+fn parts<'e, 'a>(
+    mut events: &'e [Event<'a>],
+    size: usize,
+) -> impl Iterator<Item = &'e [Event<'a>]> + use<'e, 'a> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |event: &&Event<'_>| {
+            bytes += match event.member {
+                Member::Exact(id) => id.len(),
+                Member::Compact(_) => 0,
+            };
+            bytes <= MAX_BYTES
+        };
+        let count = events.iter().take(size).take_while(fits).count().max(1);
+        let (part, rest) = events.split_at_checked(count)?;
+        events = rest;
+        Some(part)
+    })
+}
+
 /// Who asks again for all of a batch, of which a part is marked, is told that this part was seen.
 fn after_a_part<R, A: AsyncRequest<R>>(error: BackendError, answers: &[Option<R>]) -> BackendError {
     let nothing_happened = matches!(
@@ -466,7 +487,28 @@ pub(super) fn millis(time: Duration) -> u64 {
 }
 
 const NAME: &str = "redis";
+// A request of long ids holds the server up like one of many.
+const MAX_BYTES: usize = 1 << 20;
 // Between 4 and 16: fewer do not spread evenly over the masters, more make many small requests.
 const SHARDS_A_MASTER: usize = 8;
 // Each round settles one shard; whoever still finds a foreign secret has company that does not agree.
 const ROUNDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_cut_by_number_and_by_bytes() {
+        let long = vec![0; MAX_BYTES / 2];
+        let event = |id| Event { at: 0, hash: 0, member: Member::Exact(id) };
+        let lengths = |events: &[Event<'_>], size| -> Vec<usize> {
+            parts(events, size).map(<[_]>::len).collect()
+        };
+        assert_eq!(lengths(&[event(b"a"); 5], 2), [2, 2, 1]);
+        assert_eq!(lengths(&[event(&long); 5], 100), [2, 2, 1]);
+        let huge = vec![0; MAX_BYTES * 2];
+        assert_eq!(lengths(&[event(&huge), event(b"a"), event(&huge)], 100), [1, 1, 1]);
+        assert!(lengths(&[], 2).is_empty());
+    }
+}
