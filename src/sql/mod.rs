@@ -4,5 +4,4 @@ mod statement;
 mod value;
 
 pub(crate) use statement::Statement;
-#[cfg(feature = "events")]
 pub(crate) use value::Value;
