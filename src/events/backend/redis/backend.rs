@@ -13,7 +13,7 @@ use redis::{Value, cmd};
 use super::{
     layout::{Layout, Problem},
     pace::Pace,
-    request::{AsyncRequest, Claim, Confirm, Event, Look, Mark, Member, Release, Stop, digits},
+    request::{Event, Member, Request, Stop, digits},
     scripts::Scripts,
     shard::{HASH_BITS, Known},
 };
@@ -221,27 +221,23 @@ impl RedisBackend {
     /// Within a shard requests go one after the other, so that of two equal events the first is first.
     /// Whatever was answered is not asked again: a mark would then pass for seen. For the same reason all
     /// requests are waited for, when one of them has failed, too.
-    async fn for_shards<'a, R, A>(
-        &'a self,
-        ids: &'a EventIds,
-        ask: A,
-    ) -> Result<Vec<R>, BackendError>
-    where
-        R: Copy + Send,
-        A: AsyncRequest<R>,
-    {
-        let mut answers: Vec<Option<R>> = vec![None; ids.len()];
+    async fn for_shards(
+        &self,
+        ids: &EventIds,
+        request: Request<'_>,
+    ) -> Result<Vec<u8>, BackendError> {
+        let mut answers: Vec<Option<u8>> = vec![None; ids.len()];
         let mut under: Option<Arc<Agreed>> = None;
         let mut delays = self.settings.retries.delays();
         for _ in 0..ROUNDS {
             let agreed =
-                self.agreed().await.map_err(|error| after_a_part::<R, A>(error, &answers))?;
+                self.agreed().await.map_err(|error| after_a_part(request, error, &answers))?;
             if under.as_ref().is_some_and(|under| under.layout != agreed.layout) {
                 // They are about marks that nobody can read any more.
                 answers.fill(None);
             }
             under = Some(Arc::clone(&agreed));
-            let mut groups: Vec<Vec<Event<'a>>> = vec![Vec::new(); agreed.shards.len()];
+            let mut groups: Vec<Vec<Event<'_>>> = vec![Vec::new(); agreed.shards.len()];
             for (at, id) in ids.iter().enumerate().filter(|(at, _)| answers[*at].is_none()) {
                 let signature = Signature::of(id, &agreed.layout.secret);
                 let member = if agreed.layout.exact {
@@ -255,13 +251,13 @@ impl RedisBackend {
             let size = self.pace.size();
             let work = groups.iter().enumerate().filter(|(_, events)| !events.is_empty());
             let work = work.map(|(shard, events)| {
-                let (agreed, ask) = (&agreed, &ask);
+                let agreed = &agreed;
                 async move {
                     let shard = &agreed.shards[shard];
                     let mut answers = Vec::with_capacity(events.len());
                     for part in parts(events, size) {
                         let start = Instant::now();
-                        match ask.ask(self, agreed, shard, part).await {
+                        match self.ask(request, agreed, shard, part).await {
                             Ok(part_answers) => {
                                 self.pace.took(part.len(), start.elapsed());
                                 answers.extend(part.iter().map(|event| event.at).zip(part_answers));
@@ -288,7 +284,7 @@ impl RedisBackend {
                 }
             }
             if let Some(failure) = failure {
-                let error = after_a_part::<R, A>(failed(failure), &answers);
+                let error = after_a_part(request, failed(failure), &answers);
                 // The rest of a batch may be asked for again here, where the answers of the others are.
                 let rest = error.kind() == EventsErrorKind::OutcomeUnknown && !unknown;
                 match delays.next().filter(|_| rest) {
@@ -302,14 +298,14 @@ impl RedisBackend {
             for shard in foreign {
                 self.settle_secret(&agreed, &shard)
                     .await
-                    .map_err(|error| after_a_part::<R, A>(error, &answers))?;
+                    .map_err(|error| after_a_part(request, error, &answers))?;
             }
         }
         let error = BackendError::new(
             EventsErrorKind::Busy,
             "others keep changing the secret of the namespace; was the server emptied?",
         );
-        Err(after_a_part::<R, A>(error, &answers))
+        Err(after_a_part(request, error, &answers))
     }
 
     /// A shard has marks under a secret that is not ours. The one that is stored for the namespace wins:
@@ -364,7 +360,7 @@ impl EventBackend for RedisBackend {
     }
 
     fn look<'a>(&'a self, ids: &'a EventIds) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, Look))
+        Box::pin(async { self.for_shards(ids, Request::Look).await.map(yes) })
     }
 
     fn mark<'a>(
@@ -372,7 +368,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, Mark(window)))
+        Box::pin(async move { self.for_shards(ids, Request::Mark(window)).await.map(yes) })
     }
 
     fn claim<'a>(
@@ -381,7 +377,16 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         lease: Duration,
     ) -> BoxFuture<'a, Result<Vec<ClaimAnswer>, BackendError>> {
-        Box::pin(self.for_shards(ids, Claim { tokens, lease }))
+        Box::pin(async move {
+            let flags = self.for_shards(ids, Request::Claim { tokens, lease }).await?;
+            let answers = flags.into_iter().map(|flag| match flag {
+                b'c' => Ok(ClaimAnswer::Claimed),
+                b's' => Ok(ClaimAnswer::Seen),
+                b'f' => Ok(ClaimAnswer::InFlight),
+                _ => Err(failed(Failure::unexpected("an answer to a claim"))),
+            });
+            answers.collect()
+        })
     }
 
     fn confirm<'a>(
@@ -390,7 +395,9 @@ impl EventBackend for RedisBackend {
         tokens: &'a [ClaimToken],
         window: &'a EventWindow,
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, Confirm { tokens, window }))
+        Box::pin(
+            async move { self.for_shards(ids, Request::Confirm { tokens, window }).await.map(yes) },
+        )
     }
 
     fn release<'a>(
@@ -398,7 +405,7 @@ impl EventBackend for RedisBackend {
         ids: &'a EventIds,
         tokens: &'a [ClaimToken],
     ) -> BoxFuture<'a, Result<Vec<bool>, BackendError>> {
-        Box::pin(self.for_shards(ids, Release(tokens)))
+        Box::pin(async move { self.for_shards(ids, Request::Release(tokens)).await.map(yes) })
     }
 
     fn clear(&self) -> BoxFuture<'_, Result<(), BackendError>> {
@@ -427,6 +434,11 @@ impl fmt::Debug for RedisBackend {
     }
 }
 
+/// The flags of scripts that answer yes or no.
+fn yes(flags: Vec<u8>) -> Vec<bool> {
+    flags.into_iter().map(|flag| flag == b'1').collect()
+}
+
 /// Pieces of at most so many events, and of so many bytes of exact ids.
 fn parts<'e, 'a>(
     mut events: &'e [Event<'a>],
@@ -449,12 +461,12 @@ fn parts<'e, 'a>(
 }
 
 /// Who asks again for all of a batch, of which a part is marked, is told that this part was seen.
-fn after_a_part<R, A: AsyncRequest<R>>(error: BackendError, answers: &[Option<R>]) -> BackendError {
+fn after_a_part(request: Request<'_>, error: BackendError, answers: &[Option<u8>]) -> BackendError {
     let nothing_happened = matches!(
         error.kind(),
         EventsErrorKind::Unreachable | EventsErrorKind::Busy | EventsErrorKind::Full
     );
-    if A::REPEATABLE || !nothing_happened || answers.iter().all(Option::is_none) {
+    if request.is_repeatable() || !nothing_happened || answers.iter().all(Option::is_none) {
         return error;
     }
     BackendError::new(EventsErrorKind::OutcomeUnknown, error)

@@ -7,8 +7,7 @@ use super::{
     shard::HASH_BITS,
 };
 use crate::{
-    events::{ClaimToken, EventWindow, backend::ClaimAnswer},
-    hook::BoxFuture,
+    events::{ClaimToken, EventWindow},
     redis::{Call, Failure, FailureKind, Script},
 };
 
@@ -43,136 +42,29 @@ fn checked(flags: Vec<u8>, events: &[Event<'_>]) -> Result<Vec<u8>, Stop> {
     if flags.len() == events.len() { Ok(flags) } else { Err(unexpected()) }
 }
 
-/// One request to one shard.
-pub(super) trait AsyncRequest<R>: Sync {
+/// What is asked of one shard.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    Look,
+    Mark(&'a EventWindow),
+    Claim { tokens: &'a [ClaimToken], lease: Duration },
+    Confirm { tokens: &'a [ClaimToken], window: &'a EventWindow },
+    Release(&'a [ClaimToken]),
+}
+
+impl<'a> Request<'a> {
     /// Whether the answer is right, too, when it is asked again after it took effect.
-    const REPEATABLE: bool = true;
-
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<R>, Stop>>;
-}
-
-pub(super) struct Look;
-
-impl AsyncRequest<bool> for Look {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 2 + events.len());
-            call.bytes(agreed.layout.mark.as_bytes()).bytes(&text_of(events, None));
-            push_exact(events, &mut call);
-            let flags = backend.flags(&agreed.scripts.look, &call, shard, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
+    pub(super) const fn is_repeatable(self) -> bool {
+        !matches!(self, Self::Mark(_))
     }
-}
 
-pub(super) struct Mark<'a>(pub(super) &'a EventWindow);
-
-impl AsyncRequest<bool> for Mark<'_> {
-    const REPEATABLE: bool = false;
-
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = backend.adding(agreed, shard, self.0, events);
-            call.bytes(&text_of(events, None)).text(u8::from(self.0.is_sliding()));
-            push_exact(events, &mut call);
-            let script = &agreed.scripts.mark;
-            let flags = backend.add(script, &call, agreed, shard, self.0, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-pub(super) struct Claim<'a> {
-    pub(super) tokens: &'a [ClaimToken],
-    pub(super) lease: Duration,
-}
-
-impl AsyncRequest<ClaimAnswer> for Claim<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<ClaimAnswer>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 4 + events.len());
-            call.bytes(agreed.layout.mark.as_bytes())
-                .bytes(&text_of(events, Some(self.tokens)))
-                .text(millis(self.lease).max(1))
-                .text(u8::from(shard.sweeps()));
-            push_exact(events, &mut call);
-            let flags = backend.flags(&agreed.scripts.claim, &call, shard, events).await?;
-            let answers = flags.into_iter().map(|flag| match flag {
-                b'c' => Ok(ClaimAnswer::Claimed),
-                b's' => Ok(ClaimAnswer::Seen),
-                b'f' => Ok(ClaimAnswer::InFlight),
-                _ => Err(unexpected()),
-            });
-            answers.collect()
-        })
-    }
-}
-
-pub(super) struct Confirm<'a> {
-    pub(super) tokens: &'a [ClaimToken],
-    pub(super) window: &'a EventWindow,
-}
-
-impl AsyncRequest<bool> for Confirm<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = backend.adding(agreed, shard, self.window, events);
-            call.bytes(&text_of(events, Some(self.tokens)));
-            push_exact(events, &mut call);
-            let script = &agreed.scripts.confirm;
-            let flags = backend.add(script, &call, agreed, shard, self.window, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
-    }
-}
-
-pub(super) struct Release<'a>(pub(super) &'a [ClaimToken]);
-
-impl AsyncRequest<bool> for Release<'_> {
-    fn ask<'r>(
-        &'r self,
-        backend: &'r RedisBackend,
-        agreed: &'r Agreed,
-        shard: &'r Shard,
-        events: &'r [Event<'r>],
-    ) -> BoxFuture<'r, Result<Vec<bool>, Stop>> {
-        Box::pin(async move {
-            let mut call = Call::new(shard.record.clone(), 2 + events.len());
-            call.bytes(agreed.layout.mark.as_bytes()).bytes(&text_of(events, Some(self.0)));
-            push_exact(events, &mut call);
-            let flags = backend.flags(&agreed.scripts.release, &call, shard, events).await?;
-            Ok(flags.into_iter().map(|flag| flag == b'1').collect())
-        })
+    const fn tokens(self) -> Option<&'a [ClaimToken]> {
+        match self {
+            Self::Look | Self::Mark(_) => None,
+            Self::Claim { tokens, .. } | Self::Confirm { tokens, .. } | Self::Release(tokens) => {
+                Some(tokens)
+            }
+        }
     }
 }
 
@@ -214,6 +106,49 @@ pub(super) const fn digits(bits: u64) -> u64 {
 }
 
 impl RedisBackend {
+    /// Asks one shard; its flag for each event.
+    pub(super) async fn ask(
+        &self,
+        request: Request<'_>,
+        agreed: &Agreed,
+        shard: &Shard,
+        events: &[Event<'_>],
+    ) -> Result<Vec<u8>, Stop> {
+        let mut call = match request {
+            Request::Mark(window) | Request::Confirm { window, .. } => {
+                self.adding(agreed, shard, window, events)
+            }
+            Request::Look | Request::Claim { .. } | Request::Release(_) => {
+                let mut call = Call::new(shard.record.clone(), 4 + events.len());
+                call.bytes(agreed.layout.mark.as_bytes());
+                call
+            }
+        };
+        call.bytes(&text_of(events, request.tokens()));
+        match request {
+            Request::Mark(window) => {
+                call.text(u8::from(window.is_sliding()));
+            }
+            Request::Claim { lease, .. } => {
+                call.text(millis(lease).max(1)).text(u8::from(shard.sweeps()));
+            }
+            Request::Look | Request::Confirm { .. } | Request::Release(_) => {}
+        }
+        push_exact(events, &mut call);
+        let scripts = &agreed.scripts;
+        match request {
+            Request::Look => self.flags(&scripts.look, &call, shard, events).await,
+            Request::Mark(window) => {
+                self.add(&scripts.mark, &call, agreed, shard, window, events).await
+            }
+            Request::Claim { .. } => self.flags(&scripts.claim, &call, shard, events).await,
+            Request::Confirm { window, .. } => {
+                self.add(&scripts.confirm, &call, agreed, shard, window, events).await
+            }
+            Request::Release(_) => self.flags(&scripts.release, &call, shard, events).await,
+        }
+    }
+
     /// Begins a call that may add to a table.
     fn adding(
         &self,
