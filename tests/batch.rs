@@ -200,7 +200,7 @@ async fn a_future_dropped_at_each_await_leaves_nothing_doubled_or_lost() {
             break;
         }
     }
-    assert!(dropped >= 5, "only {dropped} places to be dropped at");
+    assert!(dropped >= 3, "only {dropped} places to be dropped at");
 }
 
 /// The connection breaks during the commit of a batch: nobody knows, so nothing is tried again, and

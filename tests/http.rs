@@ -932,7 +932,7 @@ async fn a_future_dropped_at_each_await_leaves_nothing_doubled_or_lost<H: Databa
             break;
         }
     }
-    assert!(dropped > 5, "{dropped} drops");
+    assert!(dropped >= 3, "{dropped} drops");
 }
 
 /// SQLite has one writer: there a second request waits for the first.

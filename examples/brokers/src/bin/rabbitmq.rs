@@ -13,7 +13,7 @@ use std::{convert::Infallible, time::Duration};
 
 use futures_util::TryStreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
+    BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions,
@@ -70,18 +70,9 @@ async fn consume_until_disconnected<S>(inbox: &S) -> Result<(), BoxError>
 where
     S: Service<OrderPlaced, Response = Outcome<()>, Error = BoxError> + Clone,
 {
-    let (_connection, channel) = connect().await?;
-    // Without a limit, the first consumer gets the whole queue, and a crash of it redelivers all.
-    let prefetch = u16::try_from(CONCURRENCY)?;
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let consumer = channel
-        .basic_consume(
-            "orders".into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
+    // A server whose queues have lost their leader may leave a question without an answer.
+    let (_connection, consumer) =
+        tokio::time::timeout(Duration::from_secs(20), subscribe()).await??;
     consumer
         .map_err(BoxError::from)
         .try_for_each_concurrent(CONCURRENCY, |delivery| async move {
@@ -94,6 +85,17 @@ where
             acknowledge(&delivery, answer).await
         })
         .await
+}
+
+async fn subscribe() -> Result<(Connection, Consumer), BoxError> {
+    let (connection, channel) = connect().await?;
+    // Without a limit, the first consumer gets the whole queue, and a crash of it redelivers all.
+    let prefetch = u16::try_from(CONCURRENCY)?;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer =
+        channel.basic_consume("orders".into(), "".into(), options, FieldTable::default()).await?;
+    Ok((connection, consumer))
 }
 
 async fn acknowledge(delivery: &Delivery, answer: Answer) -> Result<(), BoxError> {

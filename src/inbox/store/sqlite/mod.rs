@@ -14,7 +14,12 @@ mod register;
 mod sweep;
 mod tx;
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     Sqlite, SqliteConnection, SqlitePool,
@@ -26,7 +31,7 @@ use super::{
     LeaseClaimed, LeaseRequest, StoreMeta, SweepStore, Swept, shelf::Shelf,
 };
 use crate::{
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     hook::BoxFuture,
     inbox::{Window, retention::Sweeper},
     key::InboxKey,
@@ -93,13 +98,20 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(|error| {
-                error::classify(error, &format!("could not open {}", path.display()))
-            })?;
-        Ok(Self::new(pool).keep(STAY))
+            .test_before_acquire(false);
+        let deadline = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            let error = match pool.clone().connect_with(options.clone()).await {
+                Ok(pool) => return Ok(Self::new(pool).keep(STAY)),
+                Err(error) => error::classify(error, &format!("could not open {}", path.display())),
+            };
+            // While others turn a new file into one with a write-ahead log, SQLite says that it is
+            // busy without waiting.
+            if error.kind() != StoreErrorKind::Busy || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Makes a database in memory that lives as long as the store; for tests and examples.
