@@ -204,6 +204,8 @@ impl RabbitServer {
         command
             // Where Erlang keeps the cookie that lets nodes talk to each other.
             .env("HOME", self.directory())
+            // What Erlang would else write where the tests happen to run.
+            .env("ERL_CRASH_DUMP", self.directory().join("crash.dump"))
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.mapper_port.to_string())
             .env("RABBITMQ_NODENAME", "tower-inbox@localhost")
